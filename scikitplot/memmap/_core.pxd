@@ -1,0 +1,24 @@
+cimport numpy as cnp
+
+from ._region cimport Lease, Region
+
+
+cdef class MapCore:
+    cdef readonly Region region
+    cdef readonly bint closed
+    cdef readonly cnp.dtype dtype
+    cdef readonly tuple shape
+    cdef readonly tuple strides
+    cdef readonly Py_ssize_t nbytes
+    cdef int ndim_
+    cdef int flags
+    cdef bint simple_scalars
+    cdef cnp.npy_intp *dims
+    cdef cnp.npy_intp *steps
+
+    cdef int check_open(self) except -1
+    cdef object array(self, Lease lease, cnp.dtype dtype, char *data, int ndim, cnp.npy_intp *dims, cnp.npy_intp *steps)
+    cdef object whole(self)
+    cdef int check_writable(self) except -1
+    cdef char *enter_range(self, offset, size, Py_ssize_t *nbytes) except NULL
+    cdef object exchange(self, offset, buffer, int flags)

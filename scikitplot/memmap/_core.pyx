@@ -1,0 +1,423 @@
+"""MapCore: the compiled half of MemMap, with the calls that are made millions of times.
+
+Every array over the memory has a `Lease` as its base; the library's own temporaries live in C variables only, so that
+no traceback keeps one alive. Anything that may run Python code (`__index__`, buffer requests) runs before the memory
+is entered, because that code may close the map.
+"""
+
+cimport cython
+cimport numpy as cnp
+from cpython.buffer cimport (
+    PyBUF_ANY_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.long cimport PyLong_CheckExact
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.number cimport PyNumber_AsSsize_t
+from cpython.object cimport PyObject, PyObject_GetItem, PyObject_SetItem
+from cpython.ref cimport Py_INCREF
+from cpython.slice cimport PySlice_Check
+from libc.string cimport memcpy, memmove
+
+from ._region cimport Lease, Region, lease, users_count
+
+import numpy as np
+
+cdef extern from "Python.h":
+    int PySlice_Unpack(object, Py_ssize_t *, Py_ssize_t *, Py_ssize_t *) except -1
+    Py_ssize_t PySlice_AdjustIndices(Py_ssize_t, Py_ssize_t *, Py_ssize_t *, Py_ssize_t)
+
+cdef extern from "numpy/arrayobject.h":
+    object PyArray_NewFromDescr(
+        type subtype, cnp.dtype dtype, int ndim, const cnp.npy_intp *dims, const cnp.npy_intp *strides, void *data,
+        int flags, PyObject *like)
+    object PyArray_Scalar(void *data, cnp.dtype dtype, PyObject *base)
+    enum:
+        NPY_HALF
+
+cnp.import_array()
+
+cdef enum:
+    MAX_NDIM = 64           # of NumPy
+    LONG_COPY = 1 << 15     # bytes: a copy from here on costs more than letting other threads run
+
+
+cdef class MapCore:
+    """The layout of an array over a `Region`, and the hot calls on it."""
+
+    cdef int check_open(self) except -1:
+        if self.closed:
+            raise ValueError(f"MemMap is closed: {self.region.path or 'anonymous'}")
+        return 0
+
+    cdef int check_writable(self) except -1:
+        if not self.region.writable:
+            raise ValueError(
+                'MemMap is read-only: open it with mode="r+" to change the file, or mode="c" for private changes')
+        return 0
+
+    def _attach(self, Region region not None, cnp.dtype dtype not None, tuple shape, tuple strides):
+        """Take over a region; called once, by whoever made this object."""
+        cdef int i
+        self.ndim_ = len(shape)
+        self.dims = <cnp.npy_intp *>PyMem_Malloc(max(2 * self.ndim_, 1) * sizeof(cnp.npy_intp))
+        if self.dims == NULL:
+            raise MemoryError
+        self.steps = self.dims + self.ndim_
+        self.region = region
+        self.dtype = dtype
+        self.strides = strides
+        self.flags = cnp.NPY_ARRAY_WRITEABLE if region.writable else 0
+        # the rest may be views (structured), copy Python-sized data (S, U), or run a third party's code
+        self.simple_scalars = dtype.type_num <= cnp.NPY_CLONGDOUBLE or (
+            dtype.type_num in (cnp.NPY_DATETIME, cnp.NPY_TIMEDELTA, NPY_HALF))
+        for i in range(self.ndim_):
+            self.steps[i] = strides[i]
+        self._reshape(shape)
+
+    def _reshape(self, tuple shape):
+        """Take over the size of the region after a resize; strides do not depend on the first dimension."""
+        cdef int i
+        for i in range(self.ndim_):
+            self.dims[i] = shape[i]
+        self.shape = shape
+        self.nbytes = self.region.nbytes
+
+    def _close(self):
+        """Mark this map as closed; the region is the caller's to close, abandon or revoke."""
+        self.closed = True
+
+    def __dealloc__(self):
+        PyMem_Free(self.dims)
+
+    @property
+    def writable(self):
+        """bool: whether the map can be written to."""
+        return self.region.writable
+
+    # ---- arrays
+
+    cdef object array(
+        self, Lease lease, cnp.dtype dtype, char *data, int ndim, cnp.npy_intp *dims, cnp.npy_intp *steps
+    ):
+        Py_INCREF(dtype)  # stolen by NumPy, as is the lease
+        cdef object view = PyArray_NewFromDescr(cnp.ndarray, dtype, ndim, dims, steps, data, self.flags, NULL)
+        Py_INCREF(lease)
+        cnp.PyArray_SetBaseObject(view, lease)
+        return view
+
+    cdef object whole(self):
+        self.check_open()
+        cdef Lease taken = lease(self.region)
+        return self.array(taken, self.dtype, self.region.address, self.ndim_, self.dims, self.steps)
+
+    def _view(self, cnp.dtype dtype not None, Py_ssize_t offset, tuple shape, tuple strides):
+        """The bytes from `offset` on under another layout, which the caller has checked."""
+        cdef cnp.npy_intp dims[MAX_NDIM]
+        cdef cnp.npy_intp steps[MAX_NDIM]
+        cdef int i, ndim = len(shape)
+        self.check_open()
+        cdef Lease taken = lease(self.region)
+        for i in range(ndim):
+            dims[i] = shape[i]
+            steps[i] = strides[i]
+        return self.array(taken, dtype, self.region.address + offset, ndim, dims, steps)
+
+    def __getitem__(self, key):
+        cdef Py_ssize_t start, stop, step
+        cdef cnp.npy_intp dims[MAX_NDIM]
+        cdef cnp.npy_intp steps[MAX_NDIM]
+        cdef Lease taken
+        if PyLong_CheckExact(key) and self.ndim_ == 1 and self.simple_scalars:
+            start = PyNumber_AsSsize_t(key, <object>NULL)  # clipped, so out of range stays out of range
+            self.check_open()
+            self.region.enter()
+            try:
+                if start < 0:
+                    start += self.dims[0]
+                if 0 <= start < self.dims[0]:
+                    return PyArray_Scalar(self.region.address + start * self.steps[0], self.dtype, NULL)
+            finally:
+                self.region.leave()
+        elif PyLong_CheckExact(key) and self.ndim_ > 1:
+            start = PyNumber_AsSsize_t(key, <object>NULL)
+            self.check_open()
+            taken = lease(self.region)
+            if start < 0:
+                start += self.dims[0]
+            if 0 <= start < self.dims[0]:
+                return self.array(taken, self.dtype, self.region.address + start * self.steps[0],
+                                  self.ndim_ - 1, self.dims + 1, self.steps + 1)
+        elif PySlice_Check(key) and self.ndim_ > 0:
+            PySlice_Unpack(key, &start, &stop, &step)
+            self.check_open()
+            taken = lease(self.region)
+            memcpy(dims, self.dims, self.ndim_ * sizeof(cnp.npy_intp))
+            memcpy(steps, self.steps, self.ndim_ * sizeof(cnp.npy_intp))
+            dims[0] = PySlice_AdjustIndices(dims[0], &start, &stop, step)
+            if dims[0] == 0:
+                start = 0  # may be -1, or past the end
+            steps[0] *= step
+            return self.array(taken, self.dtype, self.region.address + start * self.steps[0], self.ndim_, dims, steps)
+        return PyObject_GetItem(self.whole(), key)
+
+    def __setitem__(self, key, value):
+        self.check_open()
+        self.check_writable()
+        PyObject_SetItem(self.whole(), key, value)
+
+    def __len__(self):
+        if self.ndim_ == 0:
+            raise TypeError("len() of unsized object")
+        return self.dims[0]
+
+    def __iter__(self):
+        return iter(self.whole())
+
+    def __contains__(self, value):
+        return value in self.whole()
+
+    def __bool__(self):
+        return bool(self.whole())
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.whole(), dtype=dtype, copy=copy)
+
+    def to_numpy(self, dtype=None, copy=None):
+        """Return the map as an ndarray.
+
+        Parameters
+        ----------
+        dtype : dtype-like, optional
+            Data type of the result. Default: the map's own.
+        copy : bool or None, default None
+            As in `numpy.asarray`: ``None`` copies only if the dtype demands it, ``True`` always, ``False`` never.
+
+        Returns
+        -------
+        ndarray
+            Of the map's shape. A view of the map unless copied.
+
+        Raises
+        ------
+        ValueError
+            If the map is closed, or ``copy=False`` and the dtype demands a copy.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(3, dtype="i4") as mm:
+        ...     mm.to_numpy("f8")
+        array([0., 0., 0.])
+        """
+        return np.array(self.whole(), dtype=dtype, copy=copy)
+
+    def memoryview(self):
+        """Return a typed memoryview of the map, with its shape, strides and format.
+
+        Returns
+        -------
+        memoryview
+            Of the map's shape; read-only where the map is. It counts as a view: `close` refuses while it is alive.
+
+        Raises
+        ------
+        TypeError
+            If the buffer protocol has no format for the dtype (``datetime64``, for one).
+        ValueError
+            If the map is closed.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous((2, 3), dtype="<f4") as mm:
+        ...     view = mm.memoryview()
+        ...     print(view.format, view.shape)
+        ...     del view
+        f (2, 3)
+        """
+        cdef object whole = self.whole()
+        try:
+            return PyMemoryView_FromObject(whole)
+        except (ValueError, BufferError) as error:
+            raise TypeError(
+                f"The buffer protocol has no format for dtype {self.dtype}: {error}. "
+                "Use view() with another dtype, then memoryview() on that array") from None
+
+    def gather(self, indices, out=None):
+        """Copy rows by index along axis 0.
+
+        Parameters
+        ----------
+        indices : array_like of int
+            Row numbers, of any shape; negative ones count from the end.
+        out : ndarray, optional
+            Where to put the result: of shape ``indices.shape + mm.shape[1:]`` and of the map's dtype.
+
+        Returns
+        -------
+        ndarray
+            A copy of the rows, the same as ``np.take(mm[...], indices, axis=0)``; `out` if it was given.
+
+        Raises
+        ------
+        IndexError
+            If an index is out of range. Nothing has been copied then.
+        TypeError
+            If the indices are not integers.
+        ValueError
+            If the map is closed, or `out` has another shape.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(4, dtype="i8") as mm:
+        ...     mm[:] = [10, 11, 12, 13]
+        ...     mm.gather([2, 0, -1])
+        array([12, 10, 13])
+        """
+        cdef object rows = np.asarray(indices)
+        if rows.size == 0 and not isinstance(indices, np.ndarray):
+            rows = rows.astype(np.intp)  # an empty list has no dtype of its own
+        return self.whole().take(rows, 0, out)
+
+    # ---- bytes
+
+    cdef char *enter_range(self, offset, size, Py_ssize_t *nbytes) except NULL:
+        """Enter the region and return where a byte range starts. The caller leaves the region."""
+        cdef Py_ssize_t start = PyNumber_AsSsize_t(offset, <object>NULL)  # clipped, so too large stays too large
+        nbytes[0] = PyNumber_AsSsize_t(size, <object>NULL)
+        self.check_open()
+        self.region.enter()
+        if start < 0 or nbytes[0] < 0 or start > self.region.nbytes or nbytes[0] > self.region.nbytes - start:
+            self.region.leave()
+            raise ValueError(
+                f"Expected a byte range within 0:{self.region.nbytes}, not offset {offset} and size {size}")
+        return self.region.address + start
+
+    def read_at(self, offset, size):
+        """Copy bytes out of the map.
+
+        Parameters
+        ----------
+        offset : int
+            Where to start, in bytes from the start of the map.
+        size : int
+            How many bytes.
+
+        Returns
+        -------
+        bytes
+            Exactly `size` bytes. Only the pages they lie on are touched.
+
+        Raises
+        ------
+        ValueError
+            If the range is negative or ends past the map, or the map is closed.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(256) as mm:
+        ...     mm.read_at(offset=128, size=4)
+        b'\\x00\\x00\\x00\\x00'
+        """
+        cdef Py_ssize_t nbytes
+        cdef char *source = self.enter_range(offset, size, &nbytes)
+        cdef bytes result
+        try:
+            result = PyBytes_FromStringAndSize(NULL, nbytes)
+            copy(PyBytes_AS_STRING(result), source, nbytes)
+        finally:
+            self.region.leave()
+        return result
+
+    def readinto_at(self, offset, buffer):
+        """Copy bytes out of the map into a buffer.
+
+        Parameters
+        ----------
+        offset : int
+            Where to start, in bytes from the start of the map.
+        buffer : writable contiguous buffer
+            Is filled to its end: a bytearray, an ndarray, a memoryview.
+
+        Returns
+        -------
+        int
+            The length of the buffer in bytes.
+
+        Raises
+        ------
+        ValueError
+            If the range is negative or ends past the map, or the map is closed. Nothing has been copied then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(256) as mm:
+        ...     mm.readinto_at(100, np.empty(4, dtype="f4"))
+        16
+        """
+        return self.exchange(offset, buffer, PyBUF_ANY_CONTIGUOUS | PyBUF_WRITABLE)
+
+    def write_at(self, offset, data):
+        """Copy bytes into the map.
+
+        Parameters
+        ----------
+        offset : int
+            Where to start, in bytes from the start of the map.
+        data : contiguous buffer
+            bytes, a bytearray, an ndarray, a memoryview.
+
+        Returns
+        -------
+        int
+            The length of the data in bytes.
+
+        Raises
+        ------
+        ValueError
+            If the map is read-only or closed, or the range is negative or ends past the map. Nothing has been
+            copied then.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(8) as mm:
+        ...     mm.write_at(2, b"abc")
+        ...     mm.read_at(0, 8)
+        3
+        b'\\x00\\x00abc\\x00\\x00\\x00'
+        """
+        self.check_open()
+        self.check_writable()
+        return self.exchange(offset, data, PyBUF_ANY_CONTIGUOUS)
+
+    cdef object exchange(self, offset, buffer, int flags):
+        """Copy between the map and a buffer: out of the map into a writable one, else into the map."""
+        cdef Py_buffer view
+        cdef Py_ssize_t nbytes
+        cdef char *place
+        PyObject_GetBuffer(buffer, &view, flags)
+        try:
+            place = self.enter_range(offset, view.len, &nbytes)
+            if flags & PyBUF_WRITABLE:
+                copy(<char *>view.buf, place, nbytes)
+            else:
+                copy(place, <char *>view.buf, nbytes)
+            self.region.leave()
+            return nbytes
+        finally:
+            PyBuffer_Release(&view)
+
+
+cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexcept:
+    if nbytes < LONG_COPY:
+        memmove(target, source, nbytes)  # a buffer may be a view of the same map
+    else:
+        with nogil:
+            memmove(target, source, nbytes)

@@ -1,0 +1,161 @@
+"""Opening and making the files that are mapped; nothing is left behind by a call that fails."""
+
+import errno
+import io
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from typing import BinaryIO, Protocol
+
+from ._limits import explain_space
+from ._modes import Mode
+from ._region import File, FileInfo, Region, path_info
+
+WAY_OUT = 'remove the file first, or open it with mode "r+"'
+
+
+class Mapper(Protocol):
+    def __call__(self, file: File) -> Region: ...
+
+
+def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+    """The path as an absolute str. Links and ".." stay: what they lead to is the system's business."""
+    name = os.fsdecode(path)
+    if "\0" in name:
+        raise ValueError(f"path {name!r} has an embedded null character")
+    if not name:
+        raise FileNotFoundError(errno.ENOENT, "The path is empty", name)
+    if os.path.isabs(name):
+        return name
+    return os.path.join(os.getcwd(), name) if ".." in name else os.path.abspath(name)
+
+
+def check_regular(info: FileInfo, path: str | None) -> None:
+    if info.kind == "directory":
+        raise IsADirectoryError(errno.EISDIR, "Expected a regular file, not a directory", path)
+    if info.kind != "regular file":
+        raise OSError(errno.ENODEV, f"Expected a regular file, not a {info.kind}", path)
+
+
+def open_existing(path: str, mode: Mode) -> tuple[File, FileInfo]:
+    # looked at first: opening a FIFO or a device can have effects on others
+    check_regular(path_info(path), path)
+    try:
+        file = File.open(path, mode.writes_file)
+    except PermissionError as error:
+        hint = '; mode "r" or "c" may do' if mode.writes_file else ""
+        raise PermissionError(error.errno, f'{error.strerror} (mode "{mode.name}"){hint}', path) from None
+    info = file.info()
+    check_regular(info, path)
+    return file, info
+
+
+def duplicate(opened: BinaryIO) -> tuple[File, FileInfo]:
+    """A handle of our own to a file that the caller has open."""
+    if isinstance(opened, io.TextIOBase):
+        raise TypeError(f"Expected a file opened in binary mode, not {opened!r}")
+    try:
+        descriptor = opened.fileno()
+    except OSError:
+        raise TypeError(f"Expected a path or a file of the operating system, not {opened!r}") from None
+    flush = getattr(opened, "flush", None)
+    if flush is not None:
+        flush()
+    if sys.platform == "win32":
+        import msvcrt
+
+        descriptor = msvcrt.get_osfhandle(descriptor)
+    file = File.duplicate(descriptor)
+    info = file.info()
+    file.path = name_of(opened, info)
+    check_regular(info, file.path)
+    return file, info
+
+
+def name_of(opened: BinaryIO, info: FileInfo) -> str | None:
+    """The absolute path of an open file, if its name leads to it."""
+    name = getattr(opened, "name", None)
+    if not isinstance(name, str | bytes):
+        return None
+    try:
+        path = absolute(name)
+        found = path_info(path)
+    except (OSError, ValueError):
+        return None
+    return path if (found.device, found.inode) == (info.device, info.inode) else None
+
+
+def set_size(file: File, nbytes: int, sparse: bool) -> None:
+    try:
+        file.resize(nbytes, sparse)
+    except OSError as error:
+        raise explain_space(error, nbytes, file.path) from None
+
+
+def resize_open(file: File, info: FileInfo, nbytes: int, sparse: bool, map_file: Mapper) -> Region:
+    """Give a file that the caller has open a new size, and map it."""
+    if nbytes < info.size:
+        map_file(file).close()  # what would fail fails before anything is cut off
+    set_size(file, nbytes, sparse)
+    try:
+        return map_file(file)
+    except OSError:
+        set_size(file, info.size, sparse)
+        raise
+
+
+def create(path: str, nbytes: int, sparse: bool, map_file: Mapper) -> Region:
+    """Make a file that does not exist yet, and map it."""
+    return _build(path, path, nbytes, sparse, map_file)
+
+
+def replace(path: str, nbytes: int, sparse: bool, map_file: Mapper) -> Region:
+    """Make a file and, once it is mapped, give it the name and the permissions of what was there."""
+    target = os.path.realpath(path)
+    try:
+        check_regular(path_info(target), path)
+        permissions = os.stat(target).st_mode & 0o7777
+    except FileNotFoundError:
+        permissions = None
+    if permissions is not None and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, f"The file is read-only: {WAY_OUT}", path)
+    # not made from the name, which may already be as long as a name can be
+    temporary = os.path.join(os.path.dirname(target), f".memmap-{secrets.token_hex(8)}.tmp")
+
+    def take_over() -> None:
+        if permissions is not None:
+            os.chmod(temporary, permissions)
+        os.replace(temporary, target)
+
+    try:
+        return _build(temporary, path, nbytes, sparse, map_file, take_over)
+    except OSError as error:
+        if permissions is None or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV):
+            raise
+        raise OSError(
+            error.errno, f'{error.strerror}: mode "w+" puts a new file in the place of the old one; {WAY_OUT}', path
+        ) from None
+
+
+def _build(
+    name: str,
+    path: str,
+    nbytes: int,
+    sparse: bool,
+    map_file: Mapper,
+    finish: Callable[[], None] = lambda: None,
+) -> Region:
+    file = File.create(name, path)
+    region = None
+    try:
+        set_size(file, nbytes, sparse)
+        region = map_file(file)
+        finish()
+    except BaseException:
+        if region is not None:
+            region.close()  # Windows deletes no file that is mapped
+        file.close()
+        os.unlink(name)
+        raise
+    return region

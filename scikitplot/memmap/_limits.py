@@ -1,0 +1,72 @@
+"""Which limit was met when the system refused: the names and numbers for error messages."""
+
+import errno
+import sys
+from pathlib import Path
+
+NO_MEMORY = (errno.ENOMEM, errno.EOVERFLOW)
+NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+NO_LOCK = (errno.ENOMEM, errno.EPERM, errno.EAGAIN)
+
+# user space of x86-64 and AArch64 with four-level page tables; 32-bit processes have at most 4 GiB
+ADDRESS_SPACE = 1 << (47 if sys.maxsize > 1 << 32 else 32)
+
+
+def resource_limit(name: str) -> int | None:
+    """The soft limit that getrlimit has under a name; None where there is none."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    number = getattr(resource, name, None)
+    soft = resource.RLIM_INFINITY if number is None else resource.getrlimit(number)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def kernel_setting(name: str) -> str | None:
+    try:
+        return Path("/proc/sys/vm", name).read_text().strip()
+    except OSError:  # not Linux
+        return None
+
+
+def map_count() -> int:
+    try:
+        with open("/proc/self/maps", "rb") as maps:
+            return sum(1 for _ in maps)
+    except OSError:  # not Linux
+        return 0
+
+
+def memory_limit(nbytes: int) -> str:
+    """Name the limit that kept the system from mapping `nbytes` bytes."""
+    if nbytes >= ADDRESS_SPACE:
+        return f"the address space of a process ends at {ADDRESS_SPACE} bytes"
+    allowed = resource_limit("RLIMIT_AS")
+    if allowed is not None:
+        return f"the address space of this process is limited to {allowed} bytes (ulimit -v)"
+    most = kernel_setting("max_map_count")
+    if most is not None and map_count() >= int(most) - 1:
+        return f"a process may have {most} mappings (vm.max_map_count)"
+    return "the system does not promise that much memory (overcommit, vm.overcommit_memory)"
+
+
+def explain_memory(error: OSError, nbytes: int, path: str | None) -> OSError:
+    """The error to raise when mapping `nbytes` bytes failed."""
+    if error.errno not in NO_MEMORY:
+        return error
+    return OSError(errno.ENOMEM, f"Cannot map {nbytes} bytes: {memory_limit(nbytes)}", path)
+
+
+def explain_space(error: OSError, nbytes: int, path: str | None) -> OSError:
+    """The error to raise when a file could not be made `nbytes` bytes long."""
+    if error.errno not in NO_SPACE:
+        return error
+    return OSError(error.errno, f"{error.strerror}: the file needs {nbytes} bytes", path)
+
+
+def explain_lock(error: OSError, nbytes: int, path: str | None) -> OSError:
+    """The error to raise when `nbytes` bytes could not be locked in memory."""
+    allowed = resource_limit("RLIMIT_MEMLOCK")
+    limit = "" if allowed is None else f", and this process may lock {allowed} bytes (ulimit -l)"
+    return OSError(error.errno, f"{error.strerror}: cannot lock {nbytes} bytes{limit}", path)

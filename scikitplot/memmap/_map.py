@@ -1,0 +1,956 @@
+"""MemMap: opening, lifetime, paging, size. The hot calls are in `_core`."""
+
+import gc
+import os
+import sys
+import warnings
+import weakref
+from collections.abc import Sequence
+from typing import Any, BinaryIO, Literal, NoReturn, Self, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _files, _sharing
+from ._core import MapCore
+from ._display import count, human_size
+from ._layout import Layout, Rows, Shape, byte_runs, resolve, strides_of
+from ._limits import explain_lock, explain_memory, explain_space
+from ._modes import MODES, Access, Mode, Order, parse_access, parse_mode
+from ._region import PAGE_SIZE, File, FileInfo, Region, sync_directory
+
+
+class _Default(str):
+    """The default mode: an "r" that can be told from one that was given."""
+
+
+_DEFAULT_MODE = _Default("r")
+_NO_PATH: Any = object()
+
+# id -> weak reference; a dict, because its methods are atomic where a WeakSet's iteration is not
+_open: "dict[int, weakref.ref[MemMap]]" = {}
+
+
+def open_maps() -> "list[MemMap]":
+    """Return the maps that are open in this process, oldest first.
+
+    Returns
+    -------
+    list of MemMap
+        Windows are not listed: they belong to the map they were made from.
+
+    Examples
+    --------
+    >>> from scikitplot.memmap import MemMap, open_maps
+    >>> with MemMap.anonymous(16) as mm:
+    ...     mm in open_maps()
+    True
+    >>> mm in open_maps()
+    False
+    """
+    maps = [reference() for reference in list(_open.values())]
+    return [mm for mm in maps if mm is not None and not mm.closed]
+
+
+class MemMap(MapCore):
+    """A file, or anonymous memory, as an array that is paged in where it is touched.
+
+    Made by `MemMap.open` and `MemMap.anonymous`. A MemMap owns one mapping: ``mm[...]`` is a plain `numpy.ndarray`
+    over the mapped memory, and `close` unmaps it, as does the end of a ``with`` block.
+
+    Attributes
+    ----------
+    path : str or None
+        Absolute path of the file; None for anonymous memory.
+    mode : {"r", "r+", "c", "w+", "x+"}
+        How it was opened.
+    dtype, shape, ndim, size, itemsize, nbytes, strides
+        As of an ndarray.
+    offset : int
+        Where the map starts in the file, in bytes.
+    order : {"C", "F"}
+        Memory layout.
+    access : {"normal", "random", "sequential"}
+        How the pages are meant to be used.
+    writable, shared : bool
+        Whether the map can be written to; whether a write reaches others.
+    closed : bool
+        Whether the map is closed. All attributes still work then.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from scikitplot.memmap import MemMap
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "features.f32")
+    >>> np.arange(12, dtype="<f4").tofile(path)
+    >>> with MemMap.open(path, dtype="<f4", shape=(-1, 4)) as mm:
+    ...     print(mm.shape, mm[1], mm.read_at(offset=4, size=4))
+    (3, 4) [4. 5. 6. 7.] b'\\x00\\x00\\x80?'
+    >>> folder.cleanup()
+    """
+
+    __slots__ = (
+        "__weakref__", "_access", "_info", "_mode", "_offset", "_order", "_sparse", "_unsynced_name", "_window_of",
+        "_windows",
+    )  # fmt: skip
+
+    _mode: Mode
+    _offset: int
+    _order: Order
+    _access: Access
+    _sparse: bool
+    _info: FileInfo | None  # of the file, when it was opened or last resized here
+    _unsynced_name: bool  # the directory entry has not been flushed yet
+    _window_of: "MemMap | None"
+    _windows: "weakref.WeakSet[MemMap]"
+
+    # ------------------------------------------------------------------------------------------------ opening
+
+    def __new__(cls, *args: object, **kwargs: object) -> NoReturn:
+        raise TypeError(
+            "MemMap is not called: use MemMap.open(path, ...) for a file, MemMap.anonymous(shape, ...) for memory"
+        )
+
+    @classmethod
+    def _make(
+        cls,
+        region: Region,
+        layout: Layout,
+        mode: Mode,
+        *,
+        access: Access = "normal",
+        sparse: bool = False,
+        info: FileInfo | None = None,
+        window_of: "MemMap | None" = None,
+    ) -> Self:
+        self = MapCore.__new__(cls)
+        self._attach(region, layout.dtype, layout.shape, layout.strides)
+        self._mode = mode
+        self._offset = layout.offset
+        self._order = layout.order
+        self._access = access
+        self._sparse = sparse
+        self._info = info
+        self._unsynced_name = mode.creates
+        self._window_of = window_of
+        self._windows = weakref.WeakSet()
+        if access != "normal":
+            region.advise(access)
+        if window_of is None:
+            _open[id(self)] = weakref.ref(self)
+        return self
+
+    @classmethod
+    def open(
+        cls,
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO = _NO_PATH,
+        mode: str = _DEFAULT_MODE,
+        *,
+        dtype: npt.DTypeLike = "u1",
+        shape: Shape = None,
+        offset: SupportsIndex = 0,
+        order: Order = "C",
+        access: Access = "normal",
+        sparse: bool = False,
+    ) -> Self:
+        """Map a file.
+
+        Parameters
+        ----------
+        path : str, bytes, os.PathLike or binary file object
+            A regular file. A file object is flushed, and may be closed afterwards. If left out, `shape` is required
+            and the call is `MemMap.anonymous`.
+        mode : {"r", "r+", "c", "w+", "x+"}, default "r"
+            ``"r"`` read an existing file; ``"r+"`` read and write one; ``"c"`` write to private memory that the file
+            never sees; ``"w+"`` make a file, in the place of the one that is there; ``"x+"`` make a file that must
+            not exist. The long names of `numpy.memmap` are accepted.
+        dtype : dtype-like, default "u1"
+            Any fixed-size dtype. A sub-array dtype adds its dimensions to the shape.
+        shape : int or tuple of int, optional
+            At most one -1 is inferred from the size of the file. Default: one dimension, inferred. ``"w+"`` and
+            ``"x+"`` need a full shape.
+        offset : int, default 0
+            Where the data starts in the file, in bytes; needs no alignment.
+        order : {"C", "F"}, default "C"
+            Memory layout.
+        access : {"normal", "random", "sequential"}, default "normal"
+            How the pages will be used: ``"random"`` reads nothing ahead, ``"sequential"`` much.
+        sparse : bool, default False
+            Do not reserve disk space for a file that is made or grows.
+
+        Returns
+        -------
+        MemMap
+
+        Raises
+        ------
+        FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, OSError
+            As the system says, with the file's name. A disk without enough room for ``"w+"`` or ``"x+"`` is
+            an OSError here, and leaves everything as it was.
+        ValueError
+            If the file does not have the size that dtype, shape and offset ask for, or an argument is unknown.
+        TypeError
+            If the dtype holds Python objects, or the path is None.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from scikitplot.memmap import MemMap
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = os.path.join(folder.name, "table.i4")
+        >>> with MemMap.open(path, "x+", dtype="<i4", shape=(2, 3)) as mm:
+        ...     mm[:] = 7
+        ...     mm.flush()
+        >>> with MemMap.open(path, dtype="<i4", shape=(-1, 3)) as mm:
+        ...     print(mm[...])
+        [[7 7 7]
+         [7 7 7]]
+        >>> folder.cleanup()
+        """
+        how = parse_mode(mode)
+        access = parse_access(access)
+        if path is _NO_PATH:
+            return cls._open_anonymous(how, mode is not _DEFAULT_MODE, dtype, shape, offset, order, access)
+        if path is None:
+            raise TypeError("path is None: leave it out, or use MemMap.anonymous(shape), for memory without a file")
+        opened = path if hasattr(path, "fileno") else None
+        if opened is not None:
+            name = None
+        elif isinstance(path, str | bytes | os.PathLike):
+            name = _files.absolute(path)
+        else:
+            raise TypeError(f"Expected path to be str, bytes, os.PathLike or a binary file, not {type(path).__name__}")
+
+        if how.creates:
+            layout = resolve(dtype, shape, order, offset, None)
+            end = layout.offset + layout.nbytes
+
+            def map_file(file: File) -> Region:
+                return cls._map(file, how, layout)
+
+            if opened is not None:
+                if not how.replaces:
+                    raise FileExistsError(17, 'mode "x+" makes a file, but this one is open', getattr(opened, "name", None))
+                file, info = _files.duplicate(opened)
+                region = _files.resize_open(file, info, end, sparse, map_file)
+            else:
+                make = _files.replace if how.replaces else _files.create
+                region = make(name, end, sparse, map_file)
+            info = region.file.info()
+        else:
+            file, info = _files.open_existing(name, how) if opened is None else _files.duplicate(opened)
+            layout = resolve(dtype, shape, order, offset, info.size)
+            region = cls._map(file, how, layout)
+            if opened is None and not how.writes_file:
+                region.drop_file()
+        return cls._make(region, layout, how, access=access, sparse=sparse, info=info)
+
+    @staticmethod
+    def _map(file: File, mode: Mode, layout: Layout) -> Region:
+        try:
+            return Region.map_file(file, mode.intent, layout.offset, layout.nbytes)
+        except OSError as error:
+            raise explain_memory(error, layout.nbytes, file.path) from None
+
+    @classmethod
+    def _open_anonymous(
+        cls,
+        mode: Mode,
+        mode_given: bool,
+        dtype: npt.DTypeLike,
+        shape: Shape,
+        offset: SupportsIndex,
+        order: Order,
+        access: Access,
+    ) -> Self:
+        if shape is None:
+            raise TypeError("MemMap.open() needs a path, or a shape for anonymous memory")
+        if mode_given and mode.name not in ("r+", "w+"):
+            raise ValueError(f'mode {mode.name!r} needs a path: anonymous memory is always "r+"')
+        if offset != 0:
+            raise ValueError(f"offset {offset} needs a path: anonymous memory starts at 0")
+        self = cls.anonymous(shape, dtype, order=order)
+        self.advise(access)
+        return self
+
+    @classmethod
+    def anonymous(
+        cls,
+        shape: SupportsIndex | Sequence[SupportsIndex],
+        dtype: npt.DTypeLike = "u1",
+        *,
+        order: Order = "C",
+        shared: bool = False,
+    ) -> Self:
+        """Map zero-filled memory without a file.
+
+        Parameters
+        ----------
+        shape : int or tuple of int
+            Shape of the array.
+        dtype : dtype-like, default "u1"
+            Any fixed-size dtype.
+        order : {"C", "F"}, default "C"
+            Memory layout.
+        shared : bool, default False
+            Share the memory with child processes made by fork from now on, instead of giving each its own copy.
+
+        Returns
+        -------
+        MemMap
+            With mode ``"r+"``. Memory is taken page by page, as pages are written to.
+
+        Raises
+        ------
+        ValueError
+            If the shape is not full, or larger than the address space.
+        OSError
+            If the system refuses; the message names the limit.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous((2, 3), dtype="f8") as mm:
+        ...     mm[1] = 2.5
+        ...     mm[:, 0].tolist()
+        [0.0, 2.5]
+        """
+        layout = resolve(dtype, shape, order, 0, None)
+        try:
+            region = Region.map_anonymous(layout.nbytes, shared)
+        except OSError as error:
+            raise explain_memory(error, layout.nbytes, None) from None
+        return cls._make(region, layout, MODES["r+"])
+
+    # --------------------------------------------------------------------------------------------- attributes
+
+    @property
+    def path(self) -> str | None:
+        return self.region.path
+
+    @property
+    def mode(self) -> str:
+        return self._mode.name
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return self.nbytes // self.itemsize
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def offset(self) -> int:
+        return self._offset
+
+    @property
+    def order(self) -> Order:
+        return self._order
+
+    @property
+    def access(self) -> Access:
+        return self._access
+
+    @property
+    def shared(self) -> bool:
+        return self.region.shared
+
+    @property
+    def damaged(self) -> bool:
+        """bool: whether pages were lost. Always False: this version does not notice when they are."""
+        return False
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else human_size(self.nbytes)
+        return (
+            f"<MemMap {self.path or 'anonymous'} mode={self.mode!r} dtype={self.dtype} shape={self.shape} "
+            f"offset={self.offset} {state}>"
+        )
+
+    # ------------------------------------------------------------------------------------------------- arrays
+
+    def view(
+        self, dtype: npt.DTypeLike = None, *, offset: SupportsIndex = 0, shape: Shape = None, order: Order = "C"
+    ) -> npt.NDArray[Any]:
+        """Return the bytes of the map under another layout.
+
+        Parameters
+        ----------
+        dtype : dtype-like, optional
+            Default: the map's own.
+        offset : int, default 0
+            Where to start, in bytes from the start of the map.
+        shape : int or tuple of int, optional
+            At most one -1 is inferred. Default: the map's own if neither dtype nor offset is given (the result is
+            ``mm[...]`` then), else one dimension over the rest.
+        order : {"C", "F"}, default "C"
+            Memory layout of the result.
+
+        Returns
+        -------
+        ndarray
+            A view, read-only where the map is.
+
+        Raises
+        ------
+        ValueError
+            If the layout does not fit into the map, or the map is closed.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(16) as mm:
+        ...     mm.view("<u4", offset=4, shape=(-1, 1)).shape
+        (3, 1)
+        """
+        if shape is None and dtype is None and offset == 0:
+            if order == self._order or self.ndim < 2:
+                return self[...]
+            shape = self.shape
+        layout = resolve(self.dtype if dtype is None else dtype, shape, order, offset, self.nbytes, "map")
+        return self._view(layout.dtype, layout.offset, layout.shape, layout.strides)
+
+    def window(self, start: SupportsIndex | None, stop: SupportsIndex | None) -> Self:
+        """Return some rows as a MemMap of their own, over the same mapping.
+
+        Parameters
+        ----------
+        start, stop : int or None
+            Rows along axis 0, as in a slice.
+
+        Returns
+        -------
+        MemMap
+            It keeps this map from closing until it is closed or dropped itself.
+
+        Raises
+        ------
+        ValueError
+            If the map is closed, or its rows are scattered (N-d Fortran order).
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous((10, 3)) as mm, mm.window(2, 5) as part:
+        ...     part[:] = 1
+        ...     part.shape, int(mm[...].sum())
+        ((3, 3), 9)
+        """
+        self._check_rows_are_contiguous("use mm[a:b]")
+        first, last, _ = slice(start, stop).indices(len(self))
+        shape = (max(last - first, 0), *self.shape[1:])
+        row = self._row_nbytes
+        part = self.region.window(first * row if shape[0] else 0, shape[0] * row)
+        layout = Layout(
+            self.dtype, shape, self.strides, self._order, self._offset + (first * row if shape[0] else 0), part.nbytes
+        )
+        window = self._make(part, layout, self._mode, info=self._info, window_of=self)
+        window._access = self._access
+        self._windows.add(window)
+        return window
+
+    # ----------------------------------------------------------------------------------------------- lifetime
+
+    def close(self, views: Literal["refuse", "revoke"] = "refuse") -> None:
+        """Unmap the memory and close the file, now.
+
+        Parameters
+        ----------
+        views : {"refuse", "revoke"}, default "refuse"
+            What to do if views are alive. ``"refuse"``: raise, and change nothing. ``"revoke"``: close all the same
+            and let the file go at once; the views read as zeros from then on, and stores into them go nowhere.
+            (On Windows no other thread may use a view during that call. A window has no mapping to take away: its
+            views stay as they are, and keep the map that it was made from open.)
+
+        Raises
+        ------
+        BufferError
+            If arrays, memoryviews or windows over the map are alive. The message counts them and, while
+            `tracemalloc` is tracing, says where they were made.
+
+        Warns
+        -----
+        RuntimeWarning
+            If ``views="revoke"`` took memory away from views; counts them.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> mm = MemMap.anonymous(8)
+        >>> part = mm[2:4]
+        >>> mm.close()
+        Traceback (most recent call last):
+        ...
+        BufferError: Cannot close <MemMap anonymous ...>: 1 view is alive...
+        >>> del part
+        >>> mm.close()
+        >>> mm.closed
+        True
+        """
+        if views not in ("refuse", "revoke"):
+            raise ValueError(f"Expected views to be 'refuse' or 'revoke', not {views!r}")
+        if self.closed:
+            return
+        if views == "revoke":
+            self._revoke()
+            return
+        if not self._unmapped():
+            raise BufferError(f"Cannot close {self!r}: {self._who_is_alive()}")
+        self._forget()
+
+    def _unmapped(self) -> bool:
+        """Close the region unless views are alive, after giving those in reference cycles a chance to go."""
+        if self.region.close():
+            return True
+        gc.collect()
+        return self.region.close()
+
+    def _forget(self) -> None:
+        self._close()
+        _open.pop(id(self), None)
+
+    def _who_is_alive(self) -> str:
+        windows = sum(not window.closed for window in self._windows)
+        views = self.region.leases - windows
+        counts = [count(n, noun) for n, noun in ((views, "view"), (windows, "window")) if n]
+        sites = self.region.lease_sites()
+        text = f"{' and '.join(counts) or 'a view'} {'is' if views + windows <= 1 else 'are'} alive"
+        if sites:
+            text += f", made at {', '.join(sites[:5])}"
+        text += (
+            ". Drop them (del), copy what you keep (.copy()), hand the memory over with detach(), "
+            'or take it away with close(views="revoke"). '
+        )
+        if getattr(sys, "last_value", None) is not None or sys.exc_info()[0] is not None:
+            text += "A stored exception keeps the variables of its frames alive. "
+        if not sites:
+            text += "While tracemalloc is tracing, this message says where they were made."
+        return text
+
+    def _revoke(self) -> None:
+        self.region.close() or gc.collect()
+        left = self.region.leases
+        for window in list(self._windows):
+            window._revoke_window()
+        self._forget()
+        self.region.revoke()
+        if left:
+            what = "stay valid, and keep the map it was made from open" if self._window_of else "read zeros from now on"
+            warnings.warn(f"{count(left, 'view')} of {self!r} {what}", RuntimeWarning, stacklevel=3)
+
+    def __enter__(self) -> Self:
+        if self.closed:
+            raise ValueError(f"MemMap is closed: {self.path or 'anonymous'}")
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self.closed:
+            return
+        if self._unmapped():
+            self._forget()
+            return
+        left = self.region.leases
+        self._forget()
+        self.region.abandon()
+        message = f"{count(left, 'view')} of {self!r} outlived its with block, and now own the mapping"
+        try:
+            warnings.warn(message, ResourceWarning, stacklevel=2)
+        except ResourceWarning:
+            if error is None:  # else the exception from the block is what the caller must see
+                raise
+
+    def detach(self) -> npt.NDArray[Any]:
+        """Close the map and hand its memory over to an array.
+
+        Returns
+        -------
+        ndarray
+            The whole map. It and the views of it keep the mapping alive; the last one to go unmaps it.
+
+        Raises
+        ------
+        BufferError
+            If windows over the map are alive.
+        ValueError
+            If the map is closed.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> def zeros(n):
+        ...     return MemMap.anonymous(n, dtype="f8").detach()
+        >>> zeros(3)
+        array([0., 0., 0.])
+        """
+        windows = sum(not window.closed for window in self._windows)
+        if windows:
+            raise BufferError(f"Cannot detach {self!r}: {count(windows, 'window')} alive. Close them first")
+        array = self[...]
+        self._forget()
+        self.region.abandon()
+        return array
+
+    def __del__(self) -> None:
+        if self.closed or self.region is None:
+            return
+        left = self.region.leases
+        self._forget()
+        self.region.abandon()
+        if self._window_of is None:
+            keep = f"; its mapping stays until {count(left, 'view')} go" if left else ""
+            warnings.warn(f"{self!r} was dropped without close(){keep}", ResourceWarning, source=self, stacklevel=2)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _sharing.reference(self)
+
+    # ------------------------------------------------------------------------------------------------- paging
+
+    @property
+    def _row_nbytes(self) -> int:
+        return self.nbytes // len(self) if len(self) else 0
+
+    def _check_rows_are_contiguous(self, way_out: str) -> None:
+        if self.ndim > 1 and self._order == "F":
+            raise ValueError(f"The rows of an N-d Fortran-order map are scattered: {way_out}")
+
+    def _runs(self, rows: Rows) -> list[tuple[int, int]]:
+        """Where rows lie, in bytes from the start of the map."""
+        if self.closed:
+            raise ValueError(f"MemMap is closed: {self.path or 'anonymous'}")
+        if rows is None:
+            return [(0, self.nbytes)] if self.nbytes else []
+        self._check_rows_are_contiguous("leave rows out")
+        return byte_runs(rows, len(self), self._row_nbytes, self.region.offset % PAGE_SIZE, PAGE_SIZE)
+
+    def _file(self) -> File | None:
+        """The file behind the map, open; None if there is none, or another file has taken its name."""
+        held = self.region.file
+        if held is not None or self.path is None or self._info is None:
+            return held
+        try:
+            file = File.open(self.path, False)
+            info = file.info()
+        except OSError:
+            return None
+        return file if (info.device, info.inode) == (self._info.device, self._info.inode) else None
+
+    def advise(self, access: Access) -> None:
+        """Say how the pages will be used from now on.
+
+        Parameters
+        ----------
+        access : {"normal", "random", "sequential"}
+            ``"random"`` reads nothing ahead, ``"sequential"`` much. Does nothing on Windows.
+
+        Raises
+        ------
+        ValueError
+            If the intent is unknown or the map is closed.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(8) as mm:
+        ...     mm.advise("random")
+        ...     mm.access
+        'random'
+        """
+        access = parse_access(access)
+        self._runs(None)
+        self.region.advise(access)
+        self._access = access
+
+    def evict(self, rows: Rows = None) -> None:
+        """Give pages back to the system. Stores are never lost.
+
+        Pages of a file leave this process, and the system's cache where it lets us: not while another process has
+        them mapped, and on Linux and the BSDs only. Private pages that were written to stay unless the system has
+        swap space for them.
+
+        Parameters
+        ----------
+        rows : None, slice or array_like of int
+            Rows along axis 0; None for all.
+
+        Raises
+        ------
+        IndexError
+            If a row is out of range.
+        ValueError
+            If the map is closed, or rows are given for an N-d Fortran-order map.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(8) as mm:
+        ...     mm[:] = 1
+        ...     mm.evict()
+        ...     int(mm[...].sum())
+        8
+        """
+        runs = self._runs(rows)
+        file = self._file()
+        for start, stop in runs:
+            self.region.evict(file, start, stop)
+
+    def residency(self, rows: Rows = None) -> npt.NDArray[np.bool_]:
+        """Tell which pages are in memory, without touching them.
+
+        Parameters
+        ----------
+        rows : None, slice or array_like of int
+            Rows along axis 0; None for all.
+
+        Returns
+        -------
+        ndarray of bool
+            One flag per page that the rows lie on, in the order of the file; ``.mean()`` is the share. A page is in
+            memory if the system has it in its cache, for whichever process (on Windows: in this process).
+
+        Raises
+        ------
+        IndexError
+            If a row is out of range.
+        ValueError
+            If the map is closed, or rows are given for an N-d Fortran-order map.
+
+        Notes
+        -----
+        For a file that the caller may neither write to nor owns, Linux does not tell; pages are probed one by one
+        then, which takes longer.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(1 << 20) as mm:
+        ...     mm[:4] = 1
+        ...     int(mm.residency()[0]), bool(mm.residency().all())
+        (1, False)
+        """
+        runs = self._runs(rows)
+        file = self._file()
+        flags = [self.region.residency(file, start, stop) for start, stop in runs]
+        return np.frombuffer(bytearray().join(flags), dtype=np.bool_)
+
+    def lock(self, rows: Rows = None) -> None:
+        """Keep pages in memory until `unlock` or `close`; they are read in first.
+
+        Parameters
+        ----------
+        rows : None, slice or array_like of int
+            Rows along axis 0; None for all.
+
+        Raises
+        ------
+        OSError
+            If the system refuses; the message names the limit. Nothing has been locked then.
+        IndexError
+            If a row is out of range.
+        ValueError
+            If the map is closed, or rows are given for an N-d Fortran-order map.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(8) as mm:
+        ...     mm.lock()
+        ...     mm.unlock()
+        """
+        runs = self._runs(rows)
+        for i, (start, stop) in enumerate(runs):
+            try:
+                self.region.lock(start, stop)
+            except OSError as error:
+                for done in runs[:i]:
+                    self.region.unlock(*done)
+                raise explain_lock(error, sum(b - a for a, b in runs), self.path) from None
+
+    def unlock(self, rows: Rows = None) -> None:
+        """Let pages that were locked be paged out again.
+
+        Parameters
+        ----------
+        rows : None, slice or array_like of int
+            Rows along axis 0; None for all.
+
+        Raises
+        ------
+        IndexError
+            If a row is out of range.
+        ValueError
+            If the map is closed, or rows are given for an N-d Fortran-order map.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(8) as mm:
+        ...     mm.unlock()
+        """
+        for start, stop in self._runs(rows):
+            self.region.unlock(start, stop)
+
+    # --------------------------------------------------------------------------------------- writing and size
+
+    def flush(self, rows: Rows = None, *, wait: bool = True) -> None:
+        """Write stores back to the file.
+
+        Parameters
+        ----------
+        rows : None, slice or array_like of int
+            Rows along axis 0; None for all.
+        wait : bool, default True
+            True: on return the data survives a power cut. False: only start writing.
+
+        Raises
+        ------
+        OSError
+            If writing failed.
+        IndexError
+            If a row is out of range.
+        ValueError
+            If the map is closed, or rows are given for an N-d Fortran-order map.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(8) as mm:
+        ...     mm.flush()  # nothing to do without a file, as for modes "r" and "c"
+        """
+        runs = self._runs(rows)
+        if not self._mode.writes_file or self._info is None:
+            return
+        for start, stop in runs:
+            self.region.flush(start, stop, wait)
+        if wait and self._unsynced_name and self.path is not None:
+            sync_directory(os.path.dirname(os.path.realpath(self.path)))
+            self._unsynced_name = False
+
+    def resize(self, shape: SupportsIndex | Sequence[SupportsIndex]) -> None:
+        """Grow or shrink the file and the map by the first dimension.
+
+        Parameters
+        ----------
+        shape : int or tuple of int
+            The new number of rows, or the whole new shape, of which only the first dimension may differ.
+
+        Raises
+        ------
+        BufferError
+            If views or windows are alive.
+        OSError
+            If the disk has no room. File and map are as they were then.
+        ValueError
+            If the map is closed, ``"r"``, ``"c"``, shared anonymous memory, in N-d Fortran order, or ends before its
+            file does; if another dimension than the first differs.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous((2, 3)) as mm:
+        ...     mm[:] = 1
+        ...     mm.resize(4)
+        ...     mm[...].sum(axis=1).tolist()
+        [3, 3, 0, 0]
+        """
+        self._check_resizable()
+        row = self.shape[1:]
+        layout = resolve(self.dtype, shape, self._order, self._offset, None)
+        full = layout.shape if isinstance(shape, Sequence) else layout.shape + row
+        if len(full) != self.ndim or full[1:] != row:
+            raise ValueError(f"Expected a shape that differs from {self.shape} in the first dimension, not {full}")
+        self._resize_to(full)
+
+    def _check_resizable(self) -> None:
+        self._runs(None)
+        if self._mode.name in ("r", "c"):
+            raise ValueError(f'A map of mode {self._mode.name!r} cannot change its size: open the file with mode "r+"')
+        if self.ndim == 0:
+            raise ValueError("A map without dimensions cannot change its size")
+        self._check_rows_are_contiguous("it cannot change its size")
+        if self._window_of is not None:
+            raise ValueError("A window cannot change its size: resize the map that it was made from")
+        if self._info is None:
+            if self.shared:
+                raise ValueError("Shared anonymous memory cannot change its size: other processes map it")
+            return
+        size = self.region.file.info().size
+        if size != self._offset + self.nbytes:
+            raise ValueError(
+                f"The map ends at byte {self._offset + self.nbytes} and its file at byte {size}: "
+                "only a map that ends with its file can change its size"
+            )
+
+    def _resize_to(self, shape: tuple[int, ...]) -> None:
+        layout = resolve(self.dtype, shape, self._order, self._offset, None)
+        try:
+            if not self.region.resize(layout.nbytes, self._sparse):
+                gc.collect()
+                if not self.region.resize(layout.nbytes, self._sparse):
+                    raise BufferError(f"Cannot resize {self!r}: {self._who_is_alive()}")
+        except OSError as error:
+            error = explain_memory(error, layout.nbytes, self.path)
+            raise explain_space(error, self._offset + layout.nbytes, self.path) from None
+        self._reshape(shape)
+        if self._info is not None:
+            self._info = self.region.file.info()
+        if self._access != "normal":
+            self.region.advise(self._access)
+
+    def append(self, rows: npt.ArrayLike) -> None:
+        """Add rows at the end.
+
+        Parameters
+        ----------
+        rows : array_like
+            One row, or an array of rows. Cast by NumPy's rule ``"same_kind"``.
+
+        Raises
+        ------
+        TypeError
+            If the dtype cannot be cast. Nothing has been added then, as after any other error.
+        ValueError
+            If the shape of the rows is not that of the map's, or the map cannot be resized.
+        BufferError, OSError
+            As for `resize`.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous((0, 2), dtype="f4") as mm:
+        ...     mm.append([1, 2])
+        ...     mm.append([[3, 4], [5, 6]])
+        ...     mm.shape, float(mm[-1, 0])
+        ((3, 2), 5.0)
+        """
+        self._check_resizable()
+        block = None
+        try:
+            block = self._as_rows(rows)
+            old = len(self)
+            self._resize_to((old + len(block), *self.shape[1:]))
+            self[old:] = block
+        finally:
+            del block  # may be a view, which a traceback must not keep alive
+
+    def _as_rows(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:
+        """`rows` as an array of the map's dtype and row shape."""
+        if self.dtype.names is not None and not hasattr(rows, "dtype"):
+            block = np.asarray(rows, dtype=self.dtype)  # tuples have no dtype of their own
+        else:
+            block = np.asarray(rows)
+            literal = not hasattr(rows, "dtype") and block.dtype.kind in "iu" and self.dtype.kind in "iu"
+            if not literal and not np.can_cast(block.dtype, self.dtype, "same_kind"):
+                raise TypeError(f"Cannot cast rows of dtype {block.dtype} to {self.dtype} by the rule 'same_kind'")
+            block = np.asarray(rows if literal else block, dtype=self.dtype)
+        if block.shape == self.shape[1:]:
+            block = block[np.newaxis]
+        if block.shape[1:] != self.shape[1:]:
+            raise ValueError(f"Expected rows of shape {self.shape[1:]}, not an array of shape {block.shape}")
+        return block

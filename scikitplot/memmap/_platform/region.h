@@ -1,0 +1,94 @@
+/* region.h - what the package asks of an operating system.
+ *
+ * One implementation per family: region_posix.c, region_windows.c.  No Python.h here or there, so that this layer
+ * compiles and is tested by itself on every target.
+ *
+ * Conventions
+ *   - A function returns 0, or the system's error code (errno, GetLastError()) taken on the line that failed.
+ *     On failure nothing is left open, mapped, created or changed, and outputs are untouched.
+ *   - Paths are what os.fsencode() gives: the bytes of the name on POSIX, UTF-8 on Windows.
+ *   - Addresses, sizes and offsets are in bytes and need no alignment: they are widened to whole pages inside.
+ *   - A size of 0 is valid everywhere, and does nothing.
+ *   - Files are close-on-exec.  Calls interrupted by a signal are repeated.
+ *   - "Advisory" functions succeed where the system cannot do what they ask.
+ */
+#ifndef SCIKITPLOT_MEMMAP_REGION_H
+#define SCIKITPLOT_MEMMAP_REGION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef intptr_t region_file; /* an open file: a descriptor on POSIX, a HANDLE on Windows */
+#define REGION_NO_FILE ((region_file)-1)
+
+typedef enum { REGION_REGULAR, REGION_DIRECTORY, REGION_FIFO, REGION_SOCKET, REGION_DEVICE, REGION_OTHER } region_kind;
+
+typedef struct {
+    region_kind kind;
+    uint64_t size;          /* bytes */
+    uint64_t device, inode; /* together: the identity of the file on this host */
+    int64_t mtime_ns;       /* last modification, in nanoseconds (the zero point is the system's) */
+} region_info;
+
+typedef enum {
+    REGION_READ,  /* pages are read-only, and shared with the file */
+    REGION_WRITE, /* stores reach the file */
+    REGION_COPY   /* stores go to private copies of the pages; the file never changes */
+} region_intent;
+
+typedef enum { REGION_NORMAL, REGION_RANDOM, REGION_SEQUENTIAL } region_access;
+
+size_t region_page_size(void);
+
+/* The system's text for an error code, in UTF-8, always terminated. */
+void region_error_text(int code, char *text, size_t size);
+
+/* --- files ---------------------------------------------------------------------------------------------------- */
+
+/* What stands at a path, without opening it (symlinks are followed). */
+int region_path_info(const char *path, region_info *info);
+/* Open an existing file, without blocking on one that is not regular.  Others may read, write, rename and delete it. */
+int region_file_open(const char *path, int writable, region_file *file);
+/* Create a file that must not exist yet, open for reading and writing. */
+int region_file_create(const char *path, region_file *file);
+/* A second, independent handle to an open file (a descriptor on POSIX, an OS handle on Windows). */
+int region_file_duplicate(region_file file, region_file *copy);
+int region_file_info(region_file file, region_info *info);
+/* Set the size.  Growing reserves disk space unless `sparse`; if there is not enough, the old size is restored. */
+int region_file_resize(region_file file, uint64_t size, int sparse);
+int region_file_close(region_file file);
+/* Make the entries of a directory (a new or renamed file) survive a power cut.  Nothing to do on Windows. */
+int region_directory_sync(const char *path);
+
+/* --- mappings ------------------------------------------------------------------------------------------------- */
+
+/* Map `size` bytes of a file from `offset` on; `*address` is where byte `offset` is seen. */
+int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address);
+/* Map zero-filled memory; `shared`: with the children of a later fork. */
+int region_map_anonymous(size_t size, int shared, void **address);
+int region_unmap(void *address, size_t size);
+
+/* Change the size of a private anonymous mapping.  It may move; its contents are kept, new bytes are zero. */
+int region_resize_anonymous(size_t old_size, size_t size, void **address);
+/* Change the size of a file and of the REGION_WRITE mapping that reaches from `offset` to its end.  It may move. */
+int region_resize(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address);
+
+/* Put private zero-filled memory where the mapping is; the address range stays taken until region_unmap. */
+int region_revoke(void *address, size_t size, int writable);
+
+/* --- pages ---------------------------------------------------------------------------------------------------- */
+
+/* Write stores back.  `wait`: return when they survive a power cut; else: start writing. */
+int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait);
+/* Advisory: how the pages will be used. */
+int region_advise(void *address, size_t size, region_access access);
+/* Advisory: drop pages from this process and, given a file (or REGION_NO_FILE), its pages from the system's cache.
+ * `shared`: the mapping shares its pages with a file or with other processes.  Stores are never lost. */
+int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared);
+/* One byte per page that [address, address + size) meets: 1 if it is in memory.  `file` (or REGION_NO_FILE) is asked
+ * where the system does not answer for the mapping. */
+int region_residency(region_file file, uint64_t offset, void *address, size_t size, unsigned char *resident);
+int region_lock(void *address, size_t size);
+int region_unlock(void *address, size_t size);
+
+#endif

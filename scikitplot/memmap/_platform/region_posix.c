@@ -1,0 +1,397 @@
+/* region_posix.c - region.h on Linux, macOS and the BSDs. */
+#define _GNU_SOURCE           /* mremap, fallocate, sync_file_range, preadv2 */
+#define _DARWIN_C_SOURCE      /* F_FULLFSYNC, F_PREALLOCATE */
+#define _FILE_OFFSET_BITS 64  /* files beyond 2 GiB on 32-bit systems */
+
+#include "region.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#ifndef MAP_NORESERVE
+#define MAP_NORESERVE 0
+#endif
+
+static char nothing; /* where every mapping of size 0 points */
+
+static uintptr_t page_mask(void) { return (uintptr_t)region_page_size() - 1; }
+
+/* The whole pages that [*address, *address + *size) meets. */
+static void widen(void **address, size_t *size)
+{
+    uintptr_t extra = (uintptr_t)*address & page_mask();
+    *address = (char *)*address - extra;
+    *size = (*size + extra + page_mask()) & ~(size_t)page_mask();
+}
+
+size_t region_page_size(void)
+{
+    static size_t size; /* every thread would store the same value */
+    if (!size) size = (size_t)sysconf(_SC_PAGESIZE);
+    return size;
+}
+
+void region_error_text(int code, char *text, size_t size)
+{
+    snprintf(text, size, "%s", strerror(code));
+}
+
+/* --- files ---------------------------------------------------------------------------------------------------- */
+
+static void fill_info(const struct stat *st, region_info *info)
+{
+#ifdef __APPLE__
+    struct timespec mtime = st->st_mtimespec;
+#else
+    struct timespec mtime = st->st_mtim;
+#endif
+    info->kind = S_ISREG(st->st_mode)                           ? REGION_REGULAR
+                 : S_ISDIR(st->st_mode)                         ? REGION_DIRECTORY
+                 : S_ISFIFO(st->st_mode)                        ? REGION_FIFO
+                 : S_ISSOCK(st->st_mode)                        ? REGION_SOCKET
+                 : S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode) ? REGION_DEVICE
+                                                                : REGION_OTHER;
+    info->size = (uint64_t)st->st_size;
+    info->device = (uint64_t)st->st_dev;
+    info->inode = (uint64_t)st->st_ino;
+    info->mtime_ns = (int64_t)mtime.tv_sec * 1000000000 + mtime.tv_nsec;
+}
+
+int region_path_info(const char *path, region_info *info)
+{
+    struct stat st;
+    if (stat(path, &st)) return errno;
+    fill_info(&st, info);
+    return 0;
+}
+
+static int open_file(const char *path, int flags, region_file *file)
+{
+    int fd;
+    do fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0) return errno;
+    *file = fd;
+    return 0;
+}
+
+int region_file_open(const char *path, int writable, region_file *file)
+{
+    return open_file(path, writable ? O_RDWR : O_RDONLY, file);
+}
+
+int region_file_create(const char *path, region_file *file)
+{
+    return open_file(path, O_RDWR | O_CREAT | O_EXCL, file);
+}
+
+int region_file_duplicate(region_file file, region_file *copy)
+{
+    int fd = fcntl((int)file, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return errno;
+    *copy = fd;
+    return 0;
+}
+
+int region_file_info(region_file file, region_info *info)
+{
+    struct stat st;
+    if (fstat((int)file, &st)) return errno;
+    fill_info(&st, info);
+    return 0;
+}
+
+static int truncate_file(int fd, uint64_t size)
+{
+    int failed;
+    if (size > INT64_MAX) return EFBIG;
+    do failed = ftruncate(fd, (off_t)size);
+    while (failed && errno == EINTR);
+    return failed ? errno : 0;
+}
+
+/* For file systems that cannot reserve: blocks come from writing zeros. */
+static int write_zeros(int fd, uint64_t from, uint64_t to)
+{
+    static const char zeros[1 << 16];
+    while (from < to) {
+        size_t size = to - from < sizeof zeros ? (size_t)(to - from) : sizeof zeros;
+        ssize_t written = pwrite(fd, zeros, size, (off_t)from);
+        if (written > 0) from += (uint64_t)written;
+        else if (written == 0) return ENOSPC;
+        else if (errno != EINTR) return errno;
+    }
+    return 0;
+}
+
+/* Allocate the blocks of [from, to) beyond the end of the file, which may move the end. */
+static int reserve(int fd, uint64_t from, uint64_t to)
+{
+    int error;
+    if (to > INT64_MAX) return EFBIG;
+#if defined(__linux__)
+    do error = fallocate(fd, 0, (off_t)from, (off_t)(to - from)) ? errno : 0;
+    while (error == EINTR);
+#elif defined(__APPLE__)
+    fstore_t store = {F_ALLOCATEALL, F_PEOFPOSMODE, 0, (off_t)(to - from), 0};
+    error = fcntl(fd, F_PREALLOCATE, &store) == -1 ? errno : 0;
+#else
+    do error = posix_fallocate(fd, (off_t)from, (off_t)(to - from));
+    while (error == EINTR);
+#endif
+    if (error == EOPNOTSUPP || error == ENOTSUP || error == ENOSYS) return write_zeros(fd, from, to);
+    return error;
+}
+
+int region_file_resize(region_file file, uint64_t size, int sparse)
+{
+    region_info info = {0};
+    int error = region_file_info(file, &info);
+    if (error) return error;
+    if (size > info.size && !sparse) error = reserve((int)file, info.size, size);
+    if (!error && size != info.size) error = truncate_file((int)file, size);
+    if (error) truncate_file((int)file, info.size); /* a failed reservation leaves a part behind */
+    return error;
+}
+
+int region_file_close(region_file file)
+{
+    return close((int)file) && errno != EINTR ? errno : 0; /* after EINTR it is closed all the same */
+}
+
+int region_directory_sync(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
+    if (fd < 0) return errno;
+    int error = fsync(fd) ? errno : 0;
+    close(fd);
+    return error == EINVAL ? 0 : error; /* some network file systems cannot */
+}
+
+/* --- mappings ------------------------------------------------------------------------------------------------- */
+
+static int map_pages(void *where, size_t size, int protection, int flags, region_file file, uint64_t offset, void **base)
+{
+    if (offset > INT64_MAX) return EOVERFLOW;
+    void *pages = mmap(where, size, protection, flags, (int)file, (off_t)offset);
+    if (pages == MAP_FAILED) return errno;
+    *base = pages;
+    return 0;
+}
+
+int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address)
+{
+    size_t extra = (size_t)(offset & page_mask());
+    void *base = NULL;
+    if (!size) {
+        *address = &nothing;
+        return 0;
+    }
+    if (size > SIZE_MAX - extra) return ENOMEM;
+    int error = map_pages(NULL, size + extra, intent == REGION_READ ? PROT_READ : PROT_READ | PROT_WRITE,
+                          intent == REGION_COPY ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED, file, offset - extra, &base);
+    if (!error) *address = (char *)base + extra;
+    return error;
+}
+
+int region_map_anonymous(size_t size, int shared, void **address)
+{
+    if (!size) {
+        *address = &nothing;
+        return 0;
+    }
+    return map_pages(NULL, size, PROT_READ | PROT_WRITE,
+                     MAP_ANON | (shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE), REGION_NO_FILE, 0, address);
+}
+
+int region_unmap(void *address, size_t size)
+{
+    if (!size) return 0;
+    widen(&address, &size);
+    return munmap(address, size) ? errno : 0;
+}
+
+int region_resize_anonymous(size_t old_size, size_t size, void **address)
+{
+    void *moved = NULL;
+#ifdef __linux__
+    if (old_size && size) {
+        moved = mremap(*address, old_size, size, MREMAP_MAYMOVE);
+        if (moved == MAP_FAILED) return errno;
+        *address = moved;
+        if (size < old_size) { /* the rest of the last page would come back when the mapping grows again */
+            size_t rest = -size & page_mask();
+            memset((char *)moved + size, 0, rest);
+        }
+        return 0;
+    }
+#endif
+    int error = region_map_anonymous(size, 0, &moved);
+    if (error) return error;
+    memcpy(moved, *address, old_size < size ? old_size : size);
+    region_unmap(*address, old_size);
+    *address = moved;
+    return 0;
+}
+
+int region_resize(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address)
+{
+    void *mapped;
+    int error = 0;
+    if (offset > INT64_MAX || size > INT64_MAX - offset) return EFBIG;
+    if (size > old_size) error = region_file_resize(file, offset + size, sparse);
+    if (error) return error;
+    error = region_map(file, REGION_WRITE, offset, size, &mapped);
+    if (!error && size < old_size) {
+        error = truncate_file((int)file, offset + size);
+        if (error) region_unmap(mapped, size);
+    }
+    if (error) {
+        if (size > old_size) truncate_file((int)file, offset + old_size);
+        return error;
+    }
+    region_unmap(*address, old_size);
+    *address = mapped;
+    return 0;
+}
+
+int region_revoke(void *address, size_t size, int writable)
+{
+    if (!size) return 0;
+    widen(&address, &size);
+    return map_pages(address, size, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+                     MAP_FIXED | MAP_PRIVATE | MAP_ANON | MAP_NORESERVE, REGION_NO_FILE, 0, &address);
+}
+
+/* --- pages ---------------------------------------------------------------------------------------------------- */
+
+int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait)
+{
+    if (!size) return 0;
+#ifdef __linux__
+    /* MS_ASYNC starts nothing on Linux */
+    if (!wait && file != REGION_NO_FILE)
+        return sync_file_range((int)file, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE) ? errno : 0;
+#else
+    (void)offset;
+#endif
+    widen(&address, &size);
+    if (msync(address, size, wait ? MS_SYNC : MS_ASYNC)) return errno;
+#ifdef F_FULLFSYNC
+    /* macOS: msync stops at the drive's cache */
+    if (wait && file != REGION_NO_FILE && fcntl((int)file, F_FULLFSYNC) == -1) return errno;
+#endif
+    return 0;
+}
+
+int region_advise(void *address, size_t size, region_access access)
+{
+    static const int advice[] = {
+        [REGION_NORMAL] = MADV_NORMAL, [REGION_RANDOM] = MADV_RANDOM, [REGION_SEQUENTIAL] = MADV_SEQUENTIAL};
+    if (!size) return 0;
+    widen(&address, &size);
+    madvise(address, size, advice[access]);
+    return 0;
+}
+
+int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared)
+{
+    if (!size) return 0;
+    uint64_t first = offset & ~(uint64_t)page_mask();
+    widen(&address, &size);
+    if (shared) {
+        madvise(address, size, MADV_DONTNEED); /* shared pages stay in the file or the shared object */
+    } else {
+#ifdef MADV_PAGEOUT
+        madvise(address, size, MADV_PAGEOUT); /* MADV_DONTNEED would lose the stores */
+#endif
+    }
+    if (file == REGION_NO_FILE) return 0;
+#ifdef POSIX_FADV_DONTNEED
+#ifdef __linux__
+    /* only clean pages can be dropped */
+    if (shared)
+        sync_file_range((int)file, (off_t)first, (off_t)size,
+                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+#endif
+    posix_fadvise((int)file, (off_t)first, (off_t)size, POSIX_FADV_DONTNEED);
+#else
+    (void)first;
+#endif
+    return 0;
+}
+
+#ifdef __linux__
+/* Linux answers mincore() truthfully to those only who own the file or may write to it, and "all" to the rest. */
+static int mincore_is_truthful(int fd)
+{
+    struct stat st;
+    uid_t user = geteuid();
+    return user == 0 || (fstat(fd, &st) == 0 && st.st_uid == user) ||
+           faccessat(fd, "", W_OK, AT_EMPTY_PATH | AT_EACCESS) == 0;
+}
+
+/* A read that may not wait succeeds on cached pages only.  It also starts to read the others: those are waited for
+ * and dropped again, a block at a time, so that asking leaves the cache as it was. */
+static void ask_by_reading(int fd, uint64_t first, size_t pages, unsigned char *resident)
+{
+    enum { BLOCK = 256 };
+    size_t page = region_page_size();
+    char byte;
+    struct iovec target = {&byte, 1};
+    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM); /* one page per request */
+    for (size_t start = 0; start < pages; start += BLOCK) {
+        size_t stop = pages - start < BLOCK ? pages : start + BLOCK;
+        for (size_t i = start; i < stop; i++) {
+            ssize_t got = preadv2(fd, &target, 1, (off_t)(first + i * page), RWF_NOWAIT);
+            if (got < 0 && errno != EAGAIN) goto done; /* not supported here: mincore's answer stands */
+            resident[i] = got > 0;
+        }
+        for (size_t i = start; i < stop; i++) {
+            if (resident[i]) continue;
+            off_t offset = (off_t)(first + i * page);
+            if (pread(fd, &byte, 1, offset) >= 0) posix_fadvise(fd, offset, (off_t)page, POSIX_FADV_DONTNEED);
+        }
+    }
+done:
+    posix_fadvise(fd, 0, 0, POSIX_FADV_NORMAL);
+}
+#endif
+
+int region_residency(region_file file, uint64_t offset, void *address, size_t size, unsigned char *resident)
+{
+    if (!size) return 0;
+    widen(&address, &size);
+    size_t pages = size / region_page_size();
+    if (mincore(address, size, (void *)resident)) return errno;
+    for (size_t i = 0; i < pages; i++) resident[i] &= 1;
+#ifdef __linux__
+    if (file != REGION_NO_FILE && !memchr(resident, 0, pages) && !mincore_is_truthful((int)file))
+        ask_by_reading((int)file, offset & ~(uint64_t)page_mask(), pages, resident);
+#else
+    (void)file;
+    (void)offset;
+#endif
+    return 0;
+}
+
+int region_lock(void *address, size_t size)
+{
+    if (!size) return 0;
+    widen(&address, &size);
+    return mlock(address, size) ? errno : 0;
+}
+
+int region_unlock(void *address, size_t size)
+{
+    if (!size) return 0;
+    widen(&address, &size);
+    return munlock(address, size) ? errno : 0;
+}

@@ -1,0 +1,360 @@
+"""Region: the owner of one OS mapping.
+
+Who may touch the memory is counted: the owner (a MemMap) is one user, every `Lease` is another. A lease is what keeps
+an ndarray over the memory honest: it is the array's base, so it lives exactly as long as somebody can still read
+through the array or anything derived from it. The last user to leave unmaps.
+"""
+
+import os
+import tracemalloc
+from collections import namedtuple
+
+cimport cython
+from libc.stdint cimport uint64_t, uintptr_t
+
+from .libregion cimport (
+    REGION_COPY, REGION_DEVICE, REGION_DIRECTORY, REGION_FIFO, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM,
+    REGION_READ, REGION_REGULAR, REGION_SEQUENTIAL, REGION_SOCKET, REGION_WRITE, region_access, region_advise,
+    region_directory_sync, region_error_text, region_evict, region_file, region_file_close, region_file_create,
+    region_file_duplicate, region_file_info, region_file_open, region_file_resize, region_flush, region_info,
+    region_intent, region_lock, region_map, region_map_anonymous, region_page_size, region_path_info,
+    region_residency, region_resize, region_resize_anonymous, region_revoke, region_unlock, region_unmap,
+)
+
+cdef extern from "Python.h":
+    int PyTraceMalloc_Track(unsigned int domain, uintptr_t pointer, size_t size)
+    int PyTraceMalloc_Untrack(unsigned int domain, uintptr_t pointer)
+
+PAGE_SIZE = region_page_size()
+
+# tracemalloc keeps one domain per region, so that it can say where the leases of this one were taken
+cdef unsigned int trace_domains = 0x5EA10000
+
+cdef dict KINDS = {
+    REGION_REGULAR: "regular file", REGION_DIRECTORY: "directory", REGION_FIFO: "FIFO", REGION_SOCKET: "socket",
+    REGION_DEVICE: "device",
+}
+
+
+cdef int check(int code, path) except -1:
+    """Raise what the system reported as the OSError it is, with the file's name."""
+    cdef char text[256]
+    if code == 0:
+        return 0
+    region_error_text(code, text, sizeof(text))
+    # On Windows the fourth argument is the code, from which Python derives errno; elsewhere it is ignored.
+    raise OSError(code, (<bytes>text).decode("utf-8", "replace"), path, code)
+
+
+# size in bytes; device and inode together are the file's identity on this host
+FileInfo = namedtuple("FileInfo", ["kind", "size", "device", "inode", "mtime_ns"])
+
+
+cdef file_info(const region_info *info):
+    return FileInfo(KINDS.get(info.kind, "special file"), info.size, info.device, info.inode, info.mtime_ns)
+
+
+def path_info(path):
+    """Return the `FileInfo` of what stands at a path, without opening it."""
+    cdef region_info info
+    cdef bytes name = os.fsencode(path)
+    check(region_path_info(name, &info), path)
+    return file_info(&info)
+
+
+def sync_directory(path):
+    """Make the entries of a directory survive a power cut."""
+    cdef bytes name = os.fsencode(path)
+    cdef const char *raw = name
+    cdef int code
+    with nogil:
+        code = region_directory_sync(raw)
+    check(code, path)
+
+
+@cython.final
+@cython.no_gc
+cdef class File:
+    """An open file of the operating system; closed when dropped."""
+
+    def __cinit__(self):
+        self.handle = REGION_NO_FILE
+
+    @staticmethod
+    def open(path, bint writable):
+        cdef File file = File.__new__(File)
+        cdef bytes name = os.fsencode(path)
+        cdef const char *raw = name
+        cdef int code
+        file.path = path
+        with nogil:  # a network file system may take its time
+            code = region_file_open(raw, writable, &file.handle)
+        check(code, path)
+        return file
+
+    @staticmethod
+    def create(name, path):
+        """Create a file that must not exist yet, under a name; `path` is what errors call it."""
+        cdef File file = File.__new__(File)
+        cdef bytes raw = os.fsencode(name)
+        file.path = path
+        check(region_file_create(raw, &file.handle), path)
+        return file
+
+    @staticmethod
+    def duplicate(region_file handle):
+        """A second handle to a file that somebody else has open."""
+        cdef File file = File.__new__(File)
+        check(region_file_duplicate(handle, &file.handle), None)
+        return file
+
+    def info(self):
+        """Return the `FileInfo`."""
+        cdef region_info info
+        check(region_file_info(self.handle, &info), self.path)
+        return file_info(&info)
+
+    def resize(self, uint64_t size, bint sparse):
+        """Set the size in bytes. Growing reserves the space on disk unless `sparse`."""
+        cdef int code
+        with nogil:
+            code = region_file_resize(self.handle, size, sparse)
+        check(code, self.path)
+
+    def close(self):
+        cdef region_file handle = self.handle
+        self.handle = REGION_NO_FILE
+        if handle != REGION_NO_FILE:
+            region_file_close(handle)
+
+    def __dealloc__(self):
+        if self.handle != REGION_NO_FILE:
+            region_file_close(self.handle)
+
+
+cdef region_file handle_of(File file) noexcept:
+    return REGION_NO_FILE if file is None else file.handle
+
+
+@cython.final
+@cython.no_gc  # nothing here can be part of a cycle: files, leases and paths do not refer to what holds them
+cdef class Region:
+    """One mapping, and the count of those who use it.
+
+    Byte ranges are relative to the start of the region and have been checked by the caller.
+    """
+
+    def __cinit__(self):
+        global trace_domains
+        trace_domains += 1
+        self.trace_domain = trace_domains
+        users_set(&self.users, USERS_OWNER_ALONE)
+
+    def __dealloc__(self):
+        if self.address != NULL and self.parent is None:
+            region_unmap(self.address, self.nbytes)
+
+    @staticmethod
+    def map_file(File file, str intent, uint64_t offset, Py_ssize_t nbytes):
+        """Map `nbytes` bytes of a file; `intent` is "read", "write" or "copy"."""
+        cdef Region region = Region.__new__(Region)
+        cdef region_intent how = {"read": REGION_READ, "write": REGION_WRITE, "copy": REGION_COPY}[intent]
+        check(region_map(file.handle, how, offset, nbytes, <void **>&region.address), file.path)
+        region.path = file.path
+        region.own_file = file
+        region.offset = offset
+        region.nbytes = nbytes
+        region.writable = how != REGION_READ
+        region.shared = how != REGION_COPY
+        return region
+
+    @staticmethod
+    def map_anonymous(Py_ssize_t nbytes, bint shared):
+        """Map zero-filled memory; `shared`: with the children of a later fork."""
+        cdef Region region = Region.__new__(Region)
+        check(region_map_anonymous(nbytes, shared, <void **>&region.address), None)
+        region.nbytes = nbytes
+        region.writable = True
+        region.shared = shared
+        return region
+
+    def window(self, Py_ssize_t start, Py_ssize_t nbytes):
+        """A part of this region with users of its own, who together count as one user here."""
+        cdef Region part = Region.__new__(Region)
+        part.parent = lease(self)
+        part.address = self.address + start
+        part.path = self.path
+        part.offset = self.offset + start
+        part.nbytes = nbytes
+        part.writable = self.writable
+        part.shared = self.shared
+        return part
+
+    @property
+    def file(self):
+        """The open file behind the mapping, or None: not every mapping keeps its file open."""
+        return self.own_file if self.parent is None else self.parent.region.file
+
+    def drop_file(self):
+        """Close the file. The mapping stays."""
+        self.own_file.close()
+        self.own_file = None
+
+    # ---- users
+
+    cdef int enter(self) except -1:
+        cdef Py_ssize_t count = users_enter(&self.users)
+        if count > 0:
+            return 0
+        if count == USERS_GONE:
+            raise ValueError(f"MemMap is closed: {self.path or 'anonymous'}")
+        raise BufferError(f"MemMap is being resized by another thread: {self.path or 'anonymous'}")
+
+    cdef void leave(self) noexcept:
+        if users_leave(&self.users) == 0:
+            self.unmap()
+
+    cdef void unmap(self) noexcept:
+        cdef void *address = self.address
+        cdef size_t nbytes = self.nbytes
+        self.address = NULL
+        if self.parent is not None:
+            self.parent = None
+            return
+        with nogil:
+            region_unmap(address, nbytes)
+        self.own_file = None
+
+    @property
+    def leases(self):
+        """How many leases are alive."""
+        return max(users_count(&self.users) - 1, 0)
+
+    def lease_sites(self):
+        """Where the leases that are alive were taken, most frequent first: "file:line (count)"."""
+        if not tracemalloc.is_tracing():
+            return []
+        only = tracemalloc.DomainFilter(True, self.trace_domain)
+        sites = tracemalloc.take_snapshot().filter_traces([only]).statistics("lineno")
+        return [f"{site.traceback[0].filename}:{site.traceback[0].lineno} ({site.count})" for site in sites]
+
+    def close(self):
+        """Unmap if the owner is the only user. Returns whether the region is unmapped."""
+        if users_claim(&self.users, USERS_GONE):
+            self.unmap()
+            return True
+        return users_count(&self.users) == USERS_GONE
+
+    def abandon(self):
+        """The owner leaves; the last lease will unmap. Called once, instead of `close`."""
+        self.leave()
+
+    def revoke(self):
+        """Let the file go at once. Leases that are alive keep the address range, which reads zero from now on."""
+        cdef int code
+        if self.parent is None:
+            self.enter()
+            with nogil:
+                code = region_revoke(self.address, self.nbytes, self.writable)
+            self.leave()
+            check(code, self.path)
+            self.own_file = None
+        self.abandon()
+
+    # ---- size
+
+    def resize(self, Py_ssize_t nbytes, bint sparse):
+        """Grow or shrink the mapping, and the file that ends with it. The owner must be the only user."""
+        cdef int code
+        cdef region_file handle = handle_of(self.own_file)
+        if not users_claim(&self.users, USERS_RESIZING):
+            return False
+        with nogil:
+            if handle == REGION_NO_FILE:
+                code = region_resize_anonymous(self.nbytes, nbytes, <void **>&self.address)
+            else:
+                code = region_resize(handle, self.offset, self.nbytes, nbytes, sparse, <void **>&self.address)
+        if code == 0:
+            self.nbytes = nbytes
+        users_set(&self.users, USERS_GONE if self.address == NULL else USERS_OWNER_ALONE)
+        check(code, self.path)
+        return True
+
+    # ---- pages
+
+    def flush(self, Py_ssize_t start, Py_ssize_t stop, bint wait):
+        cdef int code
+        cdef File file = self.file  # held, so that nobody closes it meanwhile
+        cdef region_file handle = handle_of(file)
+        self.enter()
+        with nogil:
+            code = region_flush(handle, self.offset + start, self.address + start, stop - start, wait)
+        self.leave()
+        check(code, self.path)
+
+    def advise(self, str access):
+        cdef region_access how = {
+            "normal": REGION_NORMAL, "random": REGION_RANDOM, "sequential": REGION_SEQUENTIAL,
+        }[access]
+        self.enter()
+        region_advise(self.address, self.nbytes, how)
+        self.leave()
+
+    def evict(self, File file, Py_ssize_t start, Py_ssize_t stop):
+        """`file` is the mapped file, open, or None if it cannot be had."""
+        cdef region_file handle = handle_of(file)
+        self.enter()
+        with nogil:
+            region_evict(handle, self.offset + start, self.address + start, stop - start, self.shared)
+        self.leave()
+
+    def residency(self, File file, Py_ssize_t start, Py_ssize_t stop):
+        """One byte per page that [start, stop), not empty, meets: 1 if it is in memory."""
+        cdef size_t page = region_page_size()
+        cdef size_t skew = <uintptr_t>self.address % page
+        cdef bytearray resident = bytearray((skew + stop - 1) // page - (skew + start) // page + 1)
+        cdef unsigned char *flags = resident
+        cdef region_file handle = handle_of(file)
+        cdef int code
+        self.enter()
+        with nogil:
+            code = region_residency(handle, self.offset + start, self.address + start, stop - start, flags)
+        self.leave()
+        check(code, self.path)
+        return resident
+
+    def lock(self, Py_ssize_t start, Py_ssize_t stop):
+        cdef int code
+        self.enter()
+        with nogil:
+            code = region_lock(self.address + start, stop - start)
+        self.leave()
+        check(code, self.path)
+
+    def unlock(self, Py_ssize_t start, Py_ssize_t stop):
+        cdef int code
+        self.enter()
+        with nogil:
+            code = region_unlock(self.address + start, stop - start)
+        self.leave()
+        check(code, self.path)
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class Lease:
+    """One user of a region, for as long as this object lives."""
+
+    def __dealloc__(self):
+        if self.region is not None:
+            PyTraceMalloc_Untrack(self.region.trace_domain, <uintptr_t><void *>self)
+            self.region.leave()
+
+
+cdef Lease lease(Region region):
+    cdef Lease taken = Lease.__new__(Lease)
+    region.enter()
+    taken.region = region
+    PyTraceMalloc_Track(region.trace_domain, <uintptr_t><void *>taken, 1)
+    return taken

@@ -1,0 +1,95 @@
+"""Pickling by reference: a pickle names a file and says how to recognise it."""
+
+import errno
+import functools
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ._modes import Access, Order
+from ._region import FileInfo, path_info
+
+if TYPE_CHECKING:
+    from ._map import MemMap
+
+PATH_MAP = "SCIKITPLOT_MEMMAP_PATH_MAP"
+
+
+@functools.cache
+def host() -> str:
+    """What tells this host, since it was started, from others: file identities hold within it."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:  # not Linux
+        return platform.node()
+
+
+class Fingerprint(NamedTuple):
+    """How to recognise a file."""
+
+    size: int
+    mtime_ns: int | None  # None: the file may be written to
+    host: str
+    identity: tuple[int, int]
+
+    @classmethod
+    def of(cls, info: FileInfo, *, constant: bool) -> "Fingerprint":
+        return cls(info.size, info.mtime_ns if constant else None, host(), (info.device, info.inode))
+
+    def check(self, info: FileInfo, path: str, *, moved: bool) -> None:
+        """Raise OSError if a file is another one; `moved`: its path was mapped, so it may have another identity."""
+        if info.size != self.size:
+            changed = f"its size was {self.size} bytes and is {info.size}"
+        elif not moved and self.host == host() and self.identity != (info.device, info.inode):
+            changed = "another file has taken its name"
+        elif self.mtime_ns is not None and self.mtime_ns != info.mtime_ns:
+            changed = f"it was modified at {np.datetime64(info.mtime_ns, 'ns')} UTC"
+        else:
+            return
+        raise OSError(errno.ESTALE, f"The file is not the one that was pickled: {changed}", path)
+
+
+def mapped_path(path: str) -> str:
+    """The path under this machine's mounts, by "/there=/here" pairs in the environment."""
+    for pair in os.environ.get(PATH_MAP, "").split(os.pathsep):
+        there, separator, here = pair.partition("=")
+        there = there.rstrip("/\\")
+        if separator and (path == there or path.startswith((there + "/", there + "\\"))):
+            return here.rstrip("/\\") + path[len(there) :]
+    return path
+
+
+def reference(mm: "MemMap") -> tuple[Any, ...]:
+    """What pickle needs to call `reopen` elsewhere."""
+    info = mm._info
+    if mm.closed:
+        raise ValueError(f"MemMap is closed: {mm.path or 'anonymous'}")
+    if mm.mode == "c":
+        raise TypeError('A map of mode "c" cannot be pickled, its changes are private: pickle one of mode "r", or mm[...]')
+    if info is None:
+        raise TypeError("Anonymous memory cannot be pickled by reference: pickle mm[...], or use a file")
+    if mm.path is None:
+        raise TypeError("A map of a file object without a name cannot be pickled: open the file by its path")
+    mode = "r" if mm.mode == "r" else "r+"
+    fingerprint = Fingerprint.of(info, constant=mode == "r")
+    return reopen, (type(mm), mm.path, mode, mm.dtype, mm.shape, mm.offset, mm.order, mm.access, fingerprint)
+
+
+def reopen(
+    cls: "type[MemMap]",
+    path: str,
+    mode: str,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    offset: int,
+    order: Order,
+    access: Access,
+    fingerprint: Fingerprint,
+) -> "MemMap":
+    """Open what was pickled, if it is still there."""
+    here = mapped_path(path)
+    fingerprint.check(path_info(here), here, moved=here != path)
+    return cls.open(here, mode, dtype=dtype, shape=shape, offset=offset, order=order, access=access)

@@ -1,0 +1,57 @@
+from libc.stdint cimport int64_t, intptr_t, uint64_t
+
+
+cdef extern from "_platform/region.h" nogil:
+    ctypedef intptr_t region_file
+    region_file REGION_NO_FILE
+
+    ctypedef enum region_kind:
+        REGION_REGULAR
+        REGION_DIRECTORY
+        REGION_FIFO
+        REGION_SOCKET
+        REGION_DEVICE
+        REGION_OTHER
+
+    ctypedef struct region_info:
+        region_kind kind
+        uint64_t size
+        uint64_t device
+        uint64_t inode
+        int64_t mtime_ns
+
+    ctypedef enum region_intent:
+        REGION_READ
+        REGION_WRITE
+        REGION_COPY
+
+    ctypedef enum region_access:
+        REGION_NORMAL
+        REGION_RANDOM
+        REGION_SEQUENTIAL
+
+    size_t region_page_size()
+    void region_error_text(int code, char *text, size_t size)
+
+    int region_path_info(const char *path, region_info *info)
+    int region_file_open(const char *path, int writable, region_file *file)
+    int region_file_create(const char *path, region_file *file)
+    int region_file_duplicate(region_file file, region_file *copy)
+    int region_file_info(region_file file, region_info *info)
+    int region_file_resize(region_file file, uint64_t size, int sparse)
+    int region_file_close(region_file file)
+    int region_directory_sync(const char *path)
+
+    int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address)
+    int region_map_anonymous(size_t size, int shared, void **address)
+    int region_unmap(void *address, size_t size)
+    int region_resize_anonymous(size_t old_size, size_t size, void **address)
+    int region_resize(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address)
+    int region_revoke(void *address, size_t size, int writable)
+
+    int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait)
+    int region_advise(void *address, size_t size, region_access access)
+    int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared)
+    int region_residency(region_file file, uint64_t offset, void *address, size_t size, unsigned char *resident)
+    int region_lock(void *address, size_t size)
+    int region_unlock(void *address, size_t size)
