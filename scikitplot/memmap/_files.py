@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 
 from ._limits import explain_space
 from ._modes import Mode
-from ._region import File, FileInfo, Region, path_info
+from ._region import File, FileInfo, Region
 
 WAY_OUT = 'remove the file first, or open it with mode "r+"'
 
@@ -21,34 +21,23 @@ class Mapper(Protocol):
 
 def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     """The path as an absolute str. Links and ".." stay: what they lead to is the system's business."""
-    name = os.fsdecode(path)
+    name = path if type(path) is str else os.fsdecode(path)
     if "\0" in name:
         raise ValueError(f"path {name!r} has an embedded null character")
     if not name:
         raise FileNotFoundError(errno.ENOENT, "The path is empty", name)
-    if os.path.isabs(name):
+    if name[0] == os.sep == "/" or os.path.isabs(name):
         return name
     return os.path.join(os.getcwd(), name) if ".." in name else os.path.abspath(name)
 
 
-def check_regular(info: FileInfo, path: str | None) -> None:
-    if info.kind == "directory":
-        raise IsADirectoryError(errno.EISDIR, "Expected a regular file, not a directory", path)
-    if info.kind != "regular file":
-        raise OSError(errno.ENODEV, f"Expected a regular file, not a {info.kind}", path)
-
-
 def open_existing(path: str, mode: Mode) -> tuple[File, FileInfo]:
-    # looked at first: opening a FIFO or a device can have effects on others
-    check_regular(path_info(path), path)
     try:
         file = File.open(path, mode.writes_file)
     except PermissionError as error:
         hint = '; mode "r" or "c" may do' if mode.writes_file else ""
         raise PermissionError(error.errno, f'{error.strerror} (mode "{mode.name}"){hint}', path) from None
-    info = file.info()
-    check_regular(info, path)
-    return file, info
+    return file, file.info()
 
 
 def duplicate(opened: BinaryIO) -> tuple[File, FileInfo]:
@@ -69,7 +58,6 @@ def duplicate(opened: BinaryIO) -> tuple[File, FileInfo]:
     file = File.duplicate(descriptor)
     info = file.info()
     file.path = name_of(opened, info)
-    check_regular(info, file.path)
     return file, info
 
 
@@ -80,10 +68,9 @@ def name_of(opened: BinaryIO, info: FileInfo) -> str | None:
         return None
     try:
         path = absolute(name)
-        found = path_info(path)
+        return path if FileInfo.at(path).identity == info.identity else None
     except (OSError, ValueError):
         return None
-    return path if (found.device, found.inode) == (info.device, info.inode) else None
 
 
 def set_size(file: File, nbytes: int, sparse: bool) -> None:
@@ -114,7 +101,7 @@ def replace(path: str, nbytes: int, sparse: bool, map_file: Mapper) -> Region:
     """Make a file and, once it is mapped, give it the name and the permissions of what was there."""
     target = os.path.realpath(path)
     try:
-        check_regular(path_info(target), path)
+        FileInfo.at(target)  # refuses what is not a regular file
         permissions = os.stat(target).st_mode & 0o7777
     except FileNotFoundError:
         permissions = None

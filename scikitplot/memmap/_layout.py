@@ -7,12 +7,12 @@ import math
 import operator
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
-from ._modes import Order, parse_order
+from ._modes import ORDERS, Order, refuse
 
 Shape = SupportsIndex | Sequence[SupportsIndex] | None
 Rows = slice | npt.ArrayLike | None
@@ -21,21 +21,15 @@ MAX_NBYTES = sys.maxsize
 MAX_NDIM = 64  # of NumPy
 
 
-class Layout(NamedTuple):
-    """An array over bytes: `nbytes` of them, from byte `offset` of a file on."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    order: Order
-    offset: int
-    nbytes: int
+# dtype, shape, strides, nbytes, offset, order: an array over `nbytes` bytes from byte `offset` of a file on.
+# Always unpacked whole; a named tuple would take longer to make than a system call.
+Layout = tuple[np.dtype[Any], tuple[int, ...], tuple[int, ...], int, int, Order]
 
 
 def resolve(
     dtype: npt.DTypeLike,
     shape: Shape,
-    order: object,
+    order: Order,
     offset: SupportsIndex,
     available: int | None,
     whole: str = "file",
@@ -51,65 +45,73 @@ def resolve(
     whole : str
         What the bytes are of, for messages.
     """
-    order = parse_order(order)
+    if order not in ORDERS:
+        refuse("order", ORDERS, order)
     item = np.dtype(dtype)
+    itemsize = item.itemsize
     if item.hasobject:
-        raise TypeError(f"dtype {item} holds Python objects: their addresses mean nothing in a file. Use a fixed-size dtype")
-    if item.itemsize == 0:
+        raise TypeError(f"dtype {item} holds Python objects, whose addresses mean nothing in a file: use a fixed-size dtype")
+    if itemsize == 0:
         raise ValueError(f"dtype {item} has item size 0: give it a length, such as 'S8'")
-    item, inner = item.base, item.shape
-
     offset = operator.index(offset)
     if offset < 0:
         raise ValueError(f"offset {offset} is negative")
     if available is not None and offset > available:
         raise ValueError(f"offset {offset} is past the end of the {whole}, which has {available} bytes")
 
-    outer = _outer_shape(shape, item.itemsize * math.prod(inner), offset, available, whole)
-    full = outer + inner
+    full = (-1,) if shape is None else as_tuple(shape)
+    if -1 in full:
+        full = _infer(full, itemsize, offset, available, whole)
+    if item.shape:
+        full += item.shape
+        item = item.base
+        itemsize = item.itemsize
     if len(full) > MAX_NDIM:
         raise ValueError(f"Expected at most {MAX_NDIM} dimensions, not {len(full)}")
+    nbytes = itemsize * math.prod(full)
     # NumPy bounds the strides too: dimensions of 0 do not make the others harmless
-    if item.itemsize * math.prod(n or 1 for n in full) > MAX_NBYTES or offset > MAX_NBYTES:
+    extent = nbytes or itemsize * math.prod(n or 1 for n in full)
+    if offset + extent > MAX_NBYTES:
         raise ValueError(f"shape {full} of dtype {item} at offset {offset} is larger than the address space")
-    nbytes = item.itemsize * math.prod(full)
-    if offset + nbytes > MAX_NBYTES:
-        raise ValueError(f"offset {offset} + {nbytes} bytes is larger than the address space")
     if available is not None and offset + nbytes > available:
         raise ValueError(
             f"shape {full} of dtype {item} needs {nbytes} bytes from offset {offset}, "
             f"but the {whole} has {available} bytes ({available - offset} from there)"
         )
-    return Layout(item, full, strides_of(full, item.itemsize, order), order, offset, nbytes)
+    strides = (itemsize,) if len(full) == 1 else strides_of(full, itemsize, order)
+    return item, full, strides, nbytes, offset, order
 
 
-def _outer_shape(shape: Shape, itemsize: int, offset: int, available: int | None, whole: str) -> tuple[int, ...]:
-    """`shape` as a tuple without -1."""
-    if shape is None:
-        dims: tuple[int, ...] = (-1,)
-    elif isinstance(shape, Iterable):
-        dims = tuple(operator.index(n) for n in shape)
-    else:
-        dims = (operator.index(shape),)
-    if any(n < -1 for n in dims):
+def end_of(layout: Layout) -> int:
+    """Where a layout ends in its file, in bytes."""
+    _, _, _, nbytes, offset, _ = layout
+    return offset + nbytes
+
+
+def as_tuple(shape: SupportsIndex | Iterable[SupportsIndex]) -> tuple[int, ...]:
+    """A shape as a tuple, in which -1 stands at most once."""
+    dims = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
+    if min(dims, default=0) < -1:
         raise ValueError(f"shape {dims} has a negative dimension")
-    if dims.count(-1) == 0:
-        return dims
     if dims.count(-1) > 1:
         raise ValueError(f"shape {dims} leaves more than one dimension to infer: use -1 once")
+    return dims
+
+
+def _infer(dims: tuple[int, ...], itemsize: int, offset: int, available: int | None, whole: str) -> tuple[int, ...]:
+    """`dims` with its -1 replaced."""
     if available is None:
         raise ValueError(f"Expected a full shape, not {dims}: there is no {whole} yet to infer it from")
-    row = itemsize * math.prod(n for n in dims if n != -1)
+    row = itemsize * -math.prod(dims)
     if row == 0:
         raise ValueError(f"shape {dims} cannot be inferred: a dimension beside the -1 is 0")
     rows, left_over = divmod(available - offset, row)
     if left_over:
-        at = f" from offset {offset}" if offset else ""
         raise ValueError(
-            f"The {whole} has {available} bytes; {available - offset}{at} are not a multiple of {row} "
-            f"(item size {itemsize}): {left_over} bytes left over. Give a full shape to map a part"
+            f"The {whole} has {available} bytes, {available - offset} of them from offset {offset} on, which is no "
+            f"multiple of {row} (item size {itemsize}): {left_over} bytes left over. Give a full shape to map a part"
         )
-    return tuple(rows if n == -1 else n for n in dims)
+    return tuple(rows if n == -1 else n for n in dims) if len(dims) > 1 else (rows,)
 
 
 def strides_of(shape: tuple[int, ...], itemsize: int, order: Order) -> tuple[int, ...]:

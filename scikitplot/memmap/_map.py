@@ -1,22 +1,23 @@
 """MemMap: opening, lifetime, paging, size. The hot calls are in `_core`."""
 
+import errno
 import gc
 import os
 import sys
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, BinaryIO, Literal, NoReturn, Self, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _files, _sharing
-from ._core import MapCore
+from ._core import MapCore, own_methods
 from ._display import count, human_size
-from ._layout import Layout, Rows, Shape, byte_runs, resolve, strides_of
+from ._layout import Layout, Rows, Shape, as_tuple, byte_runs, end_of, resolve
 from ._limits import explain_lock, explain_memory, explain_space
-from ._modes import MODES, Access, Mode, Order, parse_access, parse_mode
+from ._modes import ACCESSES, MODES, Access, Mode, Order, parse_mode, refuse
 from ._region import PAGE_SIZE, File, FileInfo, Region, sync_directory
 
 
@@ -52,6 +53,7 @@ def open_maps() -> "list[MemMap]":
     return [mm for mm in maps if mm is not None and not mm.closed]
 
 
+@own_methods
 class MemMap(MapCore):
     """A file, or anonymous memory, as an array that is paged in where it is touched.
 
@@ -104,7 +106,7 @@ class MemMap(MapCore):
     _info: FileInfo | None  # of the file, when it was opened or last resized here
     _unsynced_name: bool  # the directory entry has not been flushed yet
     _window_of: "MemMap | None"
-    _windows: "weakref.WeakSet[MemMap]"
+    _windows: "tuple[weakref.ref[MemMap], ...]"
 
     # ------------------------------------------------------------------------------------------------ opening
 
@@ -115,31 +117,25 @@ class MemMap(MapCore):
 
     @classmethod
     def _make(
-        cls,
-        region: Region,
-        layout: Layout,
-        mode: Mode,
-        *,
-        access: Access = "normal",
-        sparse: bool = False,
-        info: FileInfo | None = None,
-        window_of: "MemMap | None" = None,
+        cls, region: Region, layout: Layout, mode: Mode, access: Access, sparse: bool, info: FileInfo | None
     ) -> Self:
-        self = MapCore.__new__(cls)
-        self._attach(region, layout.dtype, layout.shape, layout.strides)
+        dtype, shape, strides, _, offset, order = layout
+        self = MapCore._over(cls, region, dtype, shape, strides)
         self._mode = mode
-        self._offset = layout.offset
-        self._order = layout.order
+        self._offset = offset
+        self._order = order
         self._access = access
         self._sparse = sparse
         self._info = info
         self._unsynced_name = mode.creates
-        self._window_of = window_of
-        self._windows = weakref.WeakSet()
+        self._window_of = None
+        self._windows = ()
         if access != "normal":
             region.advise(access)
-        if window_of is None:
-            _open[id(self)] = weakref.ref(self)
+        return self
+
+    def _listed(self) -> Self:
+        _open[id(self)] = weakref.ref(self)
         return self
 
     @classmethod
@@ -210,49 +206,49 @@ class MemMap(MapCore):
         >>> folder.cleanup()
         """
         how = parse_mode(mode)
-        access = parse_access(access)
+        if access not in ACCESSES:
+            refuse("access", ACCESSES, access)
         if path is _NO_PATH:
             return cls._open_anonymous(how, mode is not _DEFAULT_MODE, dtype, shape, offset, order, access)
         if path is None:
             raise TypeError("path is None: leave it out, or use MemMap.anonymous(shape), for memory without a file")
-        opened = path if hasattr(path, "fileno") else None
-        if opened is not None:
-            name = None
-        elif isinstance(path, str | bytes | os.PathLike):
+        if isinstance(path, (str, bytes, os.PathLike)):
             name = _files.absolute(path)
+            if how.creates:
+                return cls._create(name, how, resolve(dtype, shape, order, offset, None), access, sparse)
+            file, info = _files.open_existing(name, how)
+        elif hasattr(path, "fileno"):
+            file, info = _files.duplicate(path)
+            if how.creates:
+                return cls._recreate(file, info, how, resolve(dtype, shape, order, offset, None), access, sparse)
         else:
             raise TypeError(f"Expected path to be str, bytes, os.PathLike or a binary file, not {type(path).__name__}")
+        layout = resolve(dtype, shape, order, offset, info.size)
+        region = cls._map(file, how, layout)
+        if not how.writes_file and not hasattr(path, "fileno"):
+            region.drop_file()
+        return cls._make(region, layout, how, access, sparse, info)._listed()
 
-        if how.creates:
-            layout = resolve(dtype, shape, order, offset, None)
-            end = layout.offset + layout.nbytes
+    @classmethod
+    def _create(cls, path: str, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
+        make = _files.replace if mode.replaces else _files.create
+        region = make(path, end_of(layout), sparse, lambda file: cls._map(file, mode, layout))
+        return cls._make(region, layout, mode, access, sparse, region.file.info())._listed()
 
-            def map_file(file: File) -> Region:
-                return cls._map(file, how, layout)
-
-            if opened is not None:
-                if not how.replaces:
-                    raise FileExistsError(17, 'mode "x+" makes a file, but this one is open', getattr(opened, "name", None))
-                file, info = _files.duplicate(opened)
-                region = _files.resize_open(file, info, end, sparse, map_file)
-            else:
-                make = _files.replace if how.replaces else _files.create
-                region = make(name, end, sparse, map_file)
-            info = region.file.info()
-        else:
-            file, info = _files.open_existing(name, how) if opened is None else _files.duplicate(opened)
-            layout = resolve(dtype, shape, order, offset, info.size)
-            region = cls._map(file, how, layout)
-            if opened is None and not how.writes_file:
-                region.drop_file()
-        return cls._make(region, layout, how, access=access, sparse=sparse, info=info)
+    @classmethod
+    def _recreate(cls, file: File, info: FileInfo, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
+        if not mode.replaces:
+            raise FileExistsError(errno.EEXIST, 'mode "x+" makes a file, but this one is there', file.path)
+        region = _files.resize_open(file, info, end_of(layout), sparse, lambda file: cls._map(file, mode, layout))
+        return cls._make(region, layout, mode, access, sparse, file.info())._listed()
 
     @staticmethod
     def _map(file: File, mode: Mode, layout: Layout) -> Region:
+        _, _, _, nbytes, offset, _ = layout
         try:
-            return Region.map_file(file, mode.intent, layout.offset, layout.nbytes)
+            return Region.map_file(file, mode.intent, offset, nbytes)
         except OSError as error:
-            raise explain_memory(error, layout.nbytes, file.path) from None
+            raise explain_memory(error, nbytes, file.path) from None
 
     @classmethod
     def _open_anonymous(
@@ -318,11 +314,12 @@ class MemMap(MapCore):
         [0.0, 2.5]
         """
         layout = resolve(dtype, shape, order, 0, None)
+        nbytes = end_of(layout)
         try:
-            region = Region.map_anonymous(layout.nbytes, shared)
+            region = Region.map_anonymous(nbytes, shared)
         except OSError as error:
-            raise explain_memory(error, layout.nbytes, None) from None
-        return cls._make(region, layout, MODES["r+"])
+            raise explain_memory(error, nbytes, None) from None
+        return cls._make(region, layout, MODES["r+"], "normal", False, None)._listed()
 
     # --------------------------------------------------------------------------------------------- attributes
 
@@ -415,7 +412,8 @@ class MemMap(MapCore):
                 return self[...]
             shape = self.shape
         layout = resolve(self.dtype if dtype is None else dtype, shape, order, offset, self.nbytes, "map")
-        return self._view(layout.dtype, layout.offset, layout.shape, layout.strides)
+        item, full, strides, _, start, _ = layout
+        return self._view(item, start, full, strides)
 
     def window(self, start: SupportsIndex | None, stop: SupportsIndex | None) -> Self:
         """Return some rows as a MemMap of their own, over the same mapping.
@@ -445,15 +443,15 @@ class MemMap(MapCore):
         """
         self._check_rows_are_contiguous("use mm[a:b]")
         first, last, _ = slice(start, stop).indices(len(self))
-        shape = (max(last - first, 0), *self.shape[1:])
-        row = self._row_nbytes
-        part = self.region.window(first * row if shape[0] else 0, shape[0] * row)
-        layout = Layout(
-            self.dtype, shape, self.strides, self._order, self._offset + (first * row if shape[0] else 0), part.nbytes
-        )
-        window = self._make(part, layout, self._mode, info=self._info, window_of=self)
+        rows = max(last - first, 0)
+        start = first * self._row_nbytes if rows else 0
+        part = self.region.window(start, rows * self._row_nbytes)
+        shape = (rows, *self.shape[1:])
+        layout = (self.dtype, shape, self.strides, part.nbytes, self._offset + start, self._order)
+        window = self._make(part, layout, self._mode, "normal", self._sparse, self._info)
         window._access = self._access
-        self._windows.add(window)
+        window._window_of = self
+        self._windows = (*map(weakref.ref, self._open_windows()), weakref.ref(window))
         return window
 
     # ----------------------------------------------------------------------------------------------- lifetime
@@ -501,9 +499,13 @@ class MemMap(MapCore):
         if views == "revoke":
             self._revoke()
             return
-        if not self._unmapped():
+        if not (self.region.close() or self._unmapped()):
             raise BufferError(f"Cannot close {self!r}: {self._who_is_alive()}")
         self._forget()
+
+    def _open_windows(self) -> "list[MemMap]":
+        windows = [reference() for reference in self._windows]
+        return [window for window in windows if window is not None and not window.closed]
 
     def _unmapped(self) -> bool:
         """Close the region unless views are alive, after giving those in reference cycles a chance to go."""
@@ -517,7 +519,7 @@ class MemMap(MapCore):
         _open.pop(id(self), None)
 
     def _who_is_alive(self) -> str:
-        windows = sum(not window.closed for window in self._windows)
+        windows = len(self._open_windows())
         views = self.region.leases - windows
         counts = [count(n, noun) for n, noun in ((views, "view"), (windows, "window")) if n]
         sites = self.region.lease_sites()
@@ -537,8 +539,8 @@ class MemMap(MapCore):
     def _revoke(self) -> None:
         self.region.close() or gc.collect()
         left = self.region.leases
-        for window in list(self._windows):
-            window._revoke_window()
+        for window in self._open_windows():
+            window._revoke()
         self._forget()
         self.region.revoke()
         if left:
@@ -589,7 +591,7 @@ class MemMap(MapCore):
         >>> zeros(3)
         array([0., 0., 0.])
         """
-        windows = sum(not window.closed for window in self._windows)
+        windows = len(self._open_windows())
         if windows:
             raise BufferError(f"Cannot detach {self!r}: {count(windows, 'window')} alive. Close them first")
         array = self[...]
@@ -597,15 +599,13 @@ class MemMap(MapCore):
         self.region.abandon()
         return array
 
-    def __del__(self) -> None:
-        if self.closed or self.region is None:
-            return
-        left = self.region.leases
+    def _drop(self) -> None:
+        """Called when the last reference to an open map goes."""
+        message = f"{self!r} was dropped without close()" if not sys.is_finalizing() else ""
         self._forget()
         self.region.abandon()
-        if self._window_of is None:
-            keep = f"; its mapping stays until {count(left, 'view')} go" if left else ""
-            warnings.warn(f"{self!r} was dropped without close(){keep}", ResourceWarning, source=self, stacklevel=2)
+        if message and self._window_of is None:
+            warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _sharing.reference(self)
@@ -636,10 +636,9 @@ class MemMap(MapCore):
             return held
         try:
             file = File.open(self.path, False)
-            info = file.info()
+            return file if file.info().identity == self._info.identity else None
         except OSError:
             return None
-        return file if (info.device, info.inode) == (self._info.device, self._info.inode) else None
 
     def advise(self, access: Access) -> None:
         """Say how the pages will be used from now on.
@@ -662,7 +661,8 @@ class MemMap(MapCore):
         ...     mm.access
         'random'
         """
-        access = parse_access(access)
+        if access not in ACCESSES:
+            refuse("access", ACCESSES, access)
         self._runs(None)
         self.region.advise(access)
         self._access = access
@@ -861,8 +861,9 @@ class MemMap(MapCore):
         """
         self._check_resizable()
         row = self.shape[1:]
-        layout = resolve(self.dtype, shape, self._order, self._offset, None)
-        full = layout.shape if isinstance(shape, Sequence) else layout.shape + row
+        full = as_tuple(shape) + (() if isinstance(shape, Iterable) else row)
+        if -1 in full:
+            raise ValueError(f"Expected a full shape, not {full}")
         if len(full) != self.ndim or full[1:] != row:
             raise ValueError(f"Expected a shape that differs from {self.shape} in the first dimension, not {full}")
         self._resize_to(full)
@@ -888,15 +889,15 @@ class MemMap(MapCore):
             )
 
     def _resize_to(self, shape: tuple[int, ...]) -> None:
-        layout = resolve(self.dtype, shape, self._order, self._offset, None)
+        nbytes = end_of(resolve(self.dtype, shape, self._order, self._offset, None)) - self._offset
         try:
-            if not self.region.resize(layout.nbytes, self._sparse):
+            if not self.region.resize(nbytes, self._sparse):
                 gc.collect()
-                if not self.region.resize(layout.nbytes, self._sparse):
+                if not self.region.resize(nbytes, self._sparse):
                     raise BufferError(f"Cannot resize {self!r}: {self._who_is_alive()}")
         except OSError as error:
-            error = explain_memory(error, layout.nbytes, self.path)
-            raise explain_space(error, self._offset + layout.nbytes, self.path) from None
+            error = explain_memory(error, nbytes, self.path)
+            raise explain_space(error, self._offset + nbytes, self.path) from None
         self._reshape(shape)
         if self._info is not None:
             self._info = self.region.file.info()

@@ -4,6 +4,8 @@ from typing import Literal, NamedTuple, NoReturn
 
 Access = Literal["normal", "random", "sequential"]
 Order = Literal["C", "F"]
+ACCESSES = ("normal", "random", "sequential")
+ORDERS = ("C", "F")
 
 
 class Mode(NamedTuple):
@@ -32,23 +34,8 @@ def refuse(what: str, choices: tuple[str, ...], given: object) -> NoReturn:
     raise ValueError(f"Expected {what} to be one of {', '.join(map(repr, choices))}, not {given!r}")
 
 
-def parse_mode(mode: object) -> Mode:
-    if isinstance(mode, str):
-        found = MODES.get(LONG_NAMES.get(mode, mode))
-        if found is not None:
-            return found
-    refuse("mode", tuple(MODES), mode)
-
-
-def parse_access(access: object) -> Access:
-    match access:
-        case "normal" | "random" | "sequential":
-            return access
-    refuse("access", ("normal", "random", "sequential"), access)
-
-
-def parse_order(order: object) -> Order:
-    match order:
-        case "C" | "F":
-            return order
-    refuse("order", ("C", "F"), order)
+def parse_mode(mode: str) -> Mode:
+    try:
+        return MODES.get(mode) or MODES[LONG_NAMES[mode]]
+    except (KeyError, TypeError):
+        refuse("mode", tuple(MODES), mode)

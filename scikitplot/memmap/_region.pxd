@@ -1,6 +1,10 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint64_t, uintptr_t
 
-from .libregion cimport region_file
+from .libregion cimport region_file, region_info
+
+
+cdef extern from "Python.h":
+    int PyTraceMalloc_Track(unsigned int domain, uintptr_t pointer, size_t size)
 
 
 cdef extern from "_users.h":
@@ -14,6 +18,10 @@ cdef extern from "_users.h":
     Py_ssize_t USERS_RESIZING
     Py_ssize_t USERS_GONE
     Py_ssize_t USERS_OWNER_ALONE
+
+
+cdef class FileInfo:
+    cdef region_info raw
 
 
 cdef class File:
@@ -33,13 +41,31 @@ cdef class Region:
     cdef users_t users
     cdef unsigned int trace_domain
 
-    cdef int enter(self) except -1
-    cdef void leave(self) noexcept
+    cdef int refuse(self) except -1
     cdef void unmap(self) noexcept
 
 
 cdef class Lease:
     cdef Region region
+    cdef bint traced
 
 
-cdef Lease lease(Region region)
+# Inline, because they run at every access.
+
+cdef inline int enter(Region region) except -1:
+    """Become a user of the region, whose memory is valid from now on until `leave`."""
+    return 0 if users_enter(&region.users) > 0 else region.refuse()
+
+
+cdef inline void leave(Region region) noexcept:
+    if users_leave(&region.users) == 0:
+        region.unmap()
+
+
+cdef inline Lease lease(Region region):
+    """A user of the region for as long as the returned object lives."""
+    cdef Lease taken = Lease.__new__(Lease)
+    enter(region)
+    taken.region = region
+    taken.traced = PyTraceMalloc_Track(region.trace_domain, <uintptr_t><void *>taken, 1) == 0
+    return taken

@@ -5,9 +5,8 @@ an ndarray over the memory honest: it is the array's base, so it lives exactly a
 through the array or anything derived from it. The last user to leave unmaps.
 """
 
-import os
+import errno
 import tracemalloc
-from collections import namedtuple
 
 cimport cython
 from libc.stdint cimport uint64_t, uintptr_t
@@ -17,12 +16,12 @@ from .libregion cimport (
     REGION_READ, REGION_REGULAR, REGION_SEQUENTIAL, REGION_SOCKET, REGION_WRITE, region_access, region_advise,
     region_directory_sync, region_error_text, region_evict, region_file, region_file_close, region_file_create,
     region_file_duplicate, region_file_info, region_file_open, region_file_resize, region_flush, region_info,
-    region_intent, region_lock, region_map, region_map_anonymous, region_page_size, region_path_info,
+    region_intent, region_kind, region_lock, region_map, region_map_anonymous, region_page_size, region_path_info,
     region_residency, region_resize, region_resize_anonymous, region_revoke, region_unlock, region_unmap,
 )
 
 cdef extern from "Python.h":
-    int PyTraceMalloc_Track(unsigned int domain, uintptr_t pointer, size_t size)
+    bytes PyUnicode_EncodeFSDefault(str)
     int PyTraceMalloc_Untrack(unsigned int domain, uintptr_t pointer)
 
 PAGE_SIZE = region_page_size()
@@ -31,9 +30,10 @@ PAGE_SIZE = region_page_size()
 cdef unsigned int trace_domains = 0x5EA10000
 
 cdef dict KINDS = {
-    REGION_REGULAR: "regular file", REGION_DIRECTORY: "directory", REGION_FIFO: "FIFO", REGION_SOCKET: "socket",
-    REGION_DEVICE: "device",
+    REGION_DIRECTORY: "directory", REGION_FIFO: "FIFO", REGION_SOCKET: "socket", REGION_DEVICE: "device",
 }
+cdef dict INTENTS = {"read": REGION_READ, "write": REGION_WRITE, "copy": REGION_COPY}
+cdef dict ACCESSES = {"normal": REGION_NORMAL, "random": REGION_RANDOM, "sequential": REGION_SEQUENTIAL}
 
 
 cdef int check(int code, path) except -1:
@@ -46,25 +46,45 @@ cdef int check(int code, path) except -1:
     raise OSError(code, (<bytes>text).decode("utf-8", "replace"), path, code)
 
 
-# size in bytes; device and inode together are the file's identity on this host
-FileInfo = namedtuple("FileInfo", ["kind", "size", "device", "inode", "mtime_ns"])
+cdef int check_regular(region_kind kind, path) except -1:
+    if kind == REGION_REGULAR:
+        return 0
+    if kind == REGION_DIRECTORY:
+        raise IsADirectoryError(errno.EISDIR, "Expected a regular file, not a directory", path)
+    raise OSError(errno.ENODEV, f"Expected a regular file, not a {KINDS.get(kind, 'special file')}", path)
 
 
-cdef file_info(const region_info *info):
-    return FileInfo(KINDS.get(info.kind, "special file"), info.size, info.device, info.inode, info.mtime_ns)
+@cython.final
+cdef class FileInfo:
+    """What a regular file was like when it was looked at."""
+
+    @staticmethod
+    def at(str path):
+        """Look at a file without opening it."""
+        cdef FileInfo info = FileInfo.__new__(FileInfo)
+        cdef bytes name = PyUnicode_EncodeFSDefault(path)
+        check(region_path_info(name, &info.raw), path)
+        check_regular(info.raw.kind, path)
+        return info
+
+    @property
+    def size(self):
+        """In bytes."""
+        return self.raw.size
+
+    @property
+    def mtime_ns(self):
+        return self.raw.mtime_ns
+
+    @property
+    def identity(self):
+        """(device, inode): what tells the file from all others on this host."""
+        return self.raw.device, self.raw.inode
 
 
-def path_info(path):
-    """Return the `FileInfo` of what stands at a path, without opening it."""
-    cdef region_info info
-    cdef bytes name = os.fsencode(path)
-    check(region_path_info(name, &info), path)
-    return file_info(&info)
-
-
-def sync_directory(path):
+def sync_directory(str path):
     """Make the entries of a directory survive a power cut."""
-    cdef bytes name = os.fsencode(path)
+    cdef bytes name = PyUnicode_EncodeFSDefault(path)
     cdef const char *raw = name
     cdef int code
     with nogil:
@@ -81,22 +101,27 @@ cdef class File:
         self.handle = REGION_NO_FILE
 
     @staticmethod
-    def open(path, bint writable):
+    def open(str path, bint writable):
+        """Open a regular file. It is looked at first: opening a FIFO or a device can have effects on others."""
         cdef File file = File.__new__(File)
-        cdef bytes name = os.fsencode(path)
+        cdef bytes name = PyUnicode_EncodeFSDefault(path)
         cdef const char *raw = name
+        cdef region_info info
         cdef int code
         file.path = path
         with nogil:  # a network file system may take its time
-            code = region_file_open(raw, writable, &file.handle)
+            code = region_path_info(raw, &info)
+            if code == 0 and info.kind == REGION_REGULAR:
+                code = region_file_open(raw, writable, &file.handle)
         check(code, path)
+        check_regular(info.kind, path)
         return file
 
     @staticmethod
-    def create(name, path):
+    def create(str name, str path):
         """Create a file that must not exist yet, under a name; `path` is what errors call it."""
         cdef File file = File.__new__(File)
-        cdef bytes raw = os.fsencode(name)
+        cdef bytes raw = PyUnicode_EncodeFSDefault(name)
         file.path = path
         check(region_file_create(raw, &file.handle), path)
         return file
@@ -109,10 +134,11 @@ cdef class File:
         return file
 
     def info(self):
-        """Return the `FileInfo`."""
-        cdef region_info info
-        check(region_file_info(self.handle, &info), self.path)
-        return file_info(&info)
+        """Look at the file, which must be regular."""
+        cdef FileInfo info = FileInfo.__new__(FileInfo)
+        check(region_file_info(self.handle, &info.raw), self.path)
+        check_regular(info.raw.kind, self.path)
+        return info
 
     def resize(self, uint64_t size, bint sparse):
         """Set the size in bytes. Growing reserves the space on disk unless `sparse`."""
@@ -158,7 +184,7 @@ cdef class Region:
     def map_file(File file, str intent, uint64_t offset, Py_ssize_t nbytes):
         """Map `nbytes` bytes of a file; `intent` is "read", "write" or "copy"."""
         cdef Region region = Region.__new__(Region)
-        cdef region_intent how = {"read": REGION_READ, "write": REGION_WRITE, "copy": REGION_COPY}[intent]
+        cdef region_intent how = INTENTS[intent]
         check(region_map(file.handle, how, offset, nbytes, <void **>&region.address), file.path)
         region.path = file.path
         region.own_file = file
@@ -202,17 +228,11 @@ cdef class Region:
 
     # ---- users
 
-    cdef int enter(self) except -1:
-        cdef Py_ssize_t count = users_enter(&self.users)
-        if count > 0:
-            return 0
-        if count == USERS_GONE:
-            raise ValueError(f"MemMap is closed: {self.path or 'anonymous'}")
-        raise BufferError(f"MemMap is being resized by another thread: {self.path or 'anonymous'}")
-
-    cdef void leave(self) noexcept:
-        if users_leave(&self.users) == 0:
-            self.unmap()
+    cdef int refuse(self) except -1:
+        name = self.path or "anonymous"
+        if users_count(&self.users) == USERS_GONE:
+            raise ValueError(f"MemMap is closed: {name}")
+        raise BufferError(f"MemMap is being resized by another thread: {name}")
 
     cdef void unmap(self) noexcept:
         cdef void *address = self.address
@@ -247,16 +267,16 @@ cdef class Region:
 
     def abandon(self):
         """The owner leaves; the last lease will unmap. Called once, instead of `close`."""
-        self.leave()
+        leave(self)
 
     def revoke(self):
         """Let the file go at once. Leases that are alive keep the address range, which reads zero from now on."""
         cdef int code
         if self.parent is None:
-            self.enter()
+            enter(self)
             with nogil:
                 code = region_revoke(self.address, self.nbytes, self.writable)
-            self.leave()
+            leave(self)
             check(code, self.path)
             self.own_file = None
         self.abandon()
@@ -286,27 +306,25 @@ cdef class Region:
         cdef int code
         cdef File file = self.file  # held, so that nobody closes it meanwhile
         cdef region_file handle = handle_of(file)
-        self.enter()
+        enter(self)
         with nogil:
             code = region_flush(handle, self.offset + start, self.address + start, stop - start, wait)
-        self.leave()
+        leave(self)
         check(code, self.path)
 
     def advise(self, str access):
-        cdef region_access how = {
-            "normal": REGION_NORMAL, "random": REGION_RANDOM, "sequential": REGION_SEQUENTIAL,
-        }[access]
-        self.enter()
+        cdef region_access how = ACCESSES[access]
+        enter(self)
         region_advise(self.address, self.nbytes, how)
-        self.leave()
+        leave(self)
 
     def evict(self, File file, Py_ssize_t start, Py_ssize_t stop):
         """`file` is the mapped file, open, or None if it cannot be had."""
         cdef region_file handle = handle_of(file)
-        self.enter()
+        enter(self)
         with nogil:
             region_evict(handle, self.offset + start, self.address + start, stop - start, self.shared)
-        self.leave()
+        leave(self)
 
     def residency(self, File file, Py_ssize_t start, Py_ssize_t stop):
         """One byte per page that [start, stop), not empty, meets: 1 if it is in memory."""
@@ -316,27 +334,27 @@ cdef class Region:
         cdef unsigned char *flags = resident
         cdef region_file handle = handle_of(file)
         cdef int code
-        self.enter()
+        enter(self)
         with nogil:
             code = region_residency(handle, self.offset + start, self.address + start, stop - start, flags)
-        self.leave()
+        leave(self)
         check(code, self.path)
         return resident
 
     def lock(self, Py_ssize_t start, Py_ssize_t stop):
         cdef int code
-        self.enter()
+        enter(self)
         with nogil:
             code = region_lock(self.address + start, stop - start)
-        self.leave()
+        leave(self)
         check(code, self.path)
 
     def unlock(self, Py_ssize_t start, Py_ssize_t stop):
         cdef int code
-        self.enter()
+        enter(self)
         with nogil:
             code = region_unlock(self.address + start, stop - start)
-        self.leave()
+        leave(self)
         check(code, self.path)
 
 
@@ -347,14 +365,8 @@ cdef class Lease:
     """One user of a region, for as long as this object lives."""
 
     def __dealloc__(self):
-        if self.region is not None:
+        if self.region is None:
+            return
+        if self.traced:
             PyTraceMalloc_Untrack(self.region.trace_domain, <uintptr_t><void *>self)
-            self.region.leave()
-
-
-cdef Lease lease(Region region):
-    cdef Lease taken = Lease.__new__(Lease)
-    region.enter()
-    taken.region = region
-    PyTraceMalloc_Track(region.trace_domain, <uintptr_t><void *>taken, 1)
-    return taken
+        leave(self.region)

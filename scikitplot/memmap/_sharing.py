@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ._modes import Access, Order
-from ._region import FileInfo, path_info
+from ._region import FileInfo
 
 if TYPE_CHECKING:
     from ._map import MemMap
@@ -37,13 +37,13 @@ class Fingerprint(NamedTuple):
 
     @classmethod
     def of(cls, info: FileInfo, *, constant: bool) -> "Fingerprint":
-        return cls(info.size, info.mtime_ns if constant else None, host(), (info.device, info.inode))
+        return cls(info.size, info.mtime_ns if constant else None, host(), info.identity)
 
     def check(self, info: FileInfo, path: str, *, moved: bool) -> None:
         """Raise OSError if a file is another one; `moved`: its path was mapped, so it may have another identity."""
         if info.size != self.size:
             changed = f"its size was {self.size} bytes and is {info.size}"
-        elif not moved and self.host == host() and self.identity != (info.device, info.inode):
+        elif not moved and self.host == host() and self.identity != info.identity:
             changed = "another file has taken its name"
         elif self.mtime_ns is not None and self.mtime_ns != info.mtime_ns:
             changed = f"it was modified at {np.datetime64(info.mtime_ns, 'ns')} UTC"
@@ -91,5 +91,5 @@ def reopen(
 ) -> "MemMap":
     """Open what was pickled, if it is still there."""
     here = mapped_path(path)
-    fingerprint.check(path_info(here), here, moved=here != path)
+    fingerprint.check(FileInfo.at(here), here, moved=here != path)
     return cls.open(here, mode, dtype=dtype, shape=shape, offset=offset, order=order, access=access)

@@ -1,0 +1,44 @@
+"""The commands of `spin`: they work on the Python they run in."""
+
+import sys
+
+import click
+from spin import util
+
+PIP_INSTALL = [sys.executable, "-m", "pip", "install", "--quiet", "--no-build-isolation", "--no-deps"]
+ARGUMENTS = {"ignore_unknown_options": True}
+
+
+@click.command()
+@click.option("-e", "--editable", is_flag=True, help="Import from the sources, rebuilt on import.")
+def build(editable):
+    """Build the package and install it."""
+    util.run([*PIP_INSTALL, f"-Cbuild-dir=build/{sys.implementation.cache_tag}", *(["-e"] if editable else []), "."])
+
+
+@click.command(context_settings=ARGUMENTS)
+@click.argument("pytest_args", nargs=-1)
+def test(pytest_args):
+    """Run the tests; arguments go to pytest."""
+    util.run(["pytest", *pytest_args])
+
+
+@click.command()
+def lint():
+    """Check style, types, stubs and C warnings."""
+    util.run(["tools/lint.sh"])
+
+
+@click.command(context_settings=ARGUMENTS)
+@click.option("--peers", is_flag=True, help="Print one table beside numpy.memmap, mmap and others instead.")
+@click.argument("asv_args", nargs=-1)
+def bench(peers, asv_args):
+    """Run the benchmarks in this Python; arguments go to `asv run`."""
+    suite = ["asv", "run", "--config", "benchmarks/asv.conf.json", "--python=same", "--show-stderr", *asv_args]
+    util.run([sys.executable, "benchmarks/peers.py"] if peers else suite)
+
+
+@click.command()
+def docs():
+    """Build the documentation in doc/_build/html; a warning is an error."""
+    util.run(["sphinx-build", "-W", "--keep-going", "-b", "html", "doc", "doc/_build/html"])

@@ -1,0 +1,38 @@
+"""Sphinx configuration. The package is documented as installed; nothing is fetched from the network."""
+
+import re
+from importlib.metadata import version as installed_version
+
+project = "scikit-plots-memmap"
+author = "scikit-plots developers"
+copyright = author
+release = version = installed_version(project)
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
+exclude_patterns = ["_build"]
+default_role = "py:obj"
+nitpicky = True
+# NumPy, and parameters and attributes, have no page here; what should have one (MemMap.close) is still checked
+nitpick_ignore_regex = [("py:obj", r"(numpy\.)?[a-z_]+")]
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc sections say the types
+autodoc_class_signature = "separated"  # MemMap is not called
+numpydoc_show_class_members = False  # reference.rst lists them by subject
+
+html_theme = "pydata_sphinx_theme"
+html_title = "scikitplot.memmap"
+html_theme_options = {"navbar_align": "left", "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
+html_sidebars = {"release_notes": [], "reference": []}
+
+
+def markdown_to_rst(app, path, docname, content):
+    """Turn the little Markdown that CHANGELOG.md uses into reStructuredText."""
+    if path.suffix == ".md":
+        text = re.sub(r"`([^`]+)`", r"``\1``", content[0])
+        text = re.sub(r"\[([^]]+)\]\((\S+)\)", r"`\1 <\2>`__", text)
+        content[0] = re.sub(r"^(#+) (.+)$", lambda m: f"{m[2]}\n{'=-~'[len(m[1]) - 1] * len(m[2])}", text, flags=re.M)
+
+
+def setup(app):
+    app.connect("include-read", markdown_to_rst)

@@ -1,0 +1,59 @@
+"""Who keeps the mapping alive: close, with, detach, revoke."""
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from scikitplot.memmap import MemMap, open_maps
+
+
+def column(path):
+    """Return mapped memory: the array keeps it alive, and the last array to go unmaps it."""
+    return MemMap.open(path, dtype="<f8").detach()
+
+
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder, "column.f8")
+    np.arange(1000.0).tofile(path)
+
+    # close() refuses while something else can still reach the memory
+    mm = MemMap.open(path, dtype="<f8")
+    part = mm[10:20]
+    try:
+        mm.close()
+    except BufferError as error:
+        print(error)
+    assert part[0] == 10  # nothing has changed
+    del part
+    mm.close()
+
+    # what a closed map answers
+    assert mm.shape == (1000,)
+    try:
+        mm[0]
+    except ValueError as error:
+        print(error)
+
+    # detach() hands the memory over
+    numbers = column(path)
+    assert numbers[-1] == 999
+    assert open_maps() == []
+
+    # a view that outlives its with block owns the mapping from then on, and a ResourceWarning says so
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with MemMap.open(path, dtype="<f8") as mm:
+            kept = mm[:5]
+    assert kept[4] == 4
+    print(caught[0].message)
+
+    # revoke lets go of the file now; the views that are left read zeros
+    mm = MemMap.open(path, dtype="<f8")
+    last = mm[-1:]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mm.close(views="revoke")
+    assert last[0] == 0
+    print(caught[0].message)

@@ -1,0 +1,117 @@
+"""What the test modules share: markers, hypothesis profiles, files, subprocesses, and what a call left behind."""
+
+import gc
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import hypothesis
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `import real_data`, which --import-mode=importlib does not offer
+
+quiet = [hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("dev", deadline=None, suppress_health_check=quiet)
+hypothesis.settings.register_profile("ci", deadline=None, suppress_health_check=quiet, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+# marker -> (where the marked tests run, what they need)
+PLATFORMS = {
+    "posix": (sys.platform != "win32", "needs FIFOs, permissions, descriptors or resource limits of a POSIX system"),
+    "linux": (sys.platform == "linux", "needs /proc or a limit that only Linux has"),
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker, (_, need) in PLATFORMS.items():
+        config.addinivalue_line("markers", f"{marker}: {need}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker, (here, need) in PLATFORMS.items():
+        if not here and item.get_closest_marker(marker):
+            pytest.skip(need)
+
+
+class Footprint(NamedTuple):
+    """What a process holds of a folder."""
+
+    files: list[str]
+    mappings: int
+    descriptors: int
+
+
+@pytest.fixture
+def make_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write bytes or an array to a new file, and return its path."""
+
+    def make(data: bytes | np.ndarray = b"", name: str = "data.bin") -> Path:
+        path = tmp_path / name
+        path.write_bytes(data.tobytes(order="A") if isinstance(data, np.ndarray) else data)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def leftovers(tmp_path: Path) -> Callable[[], Footprint]:
+    """Count the files, the mappings of files and the open descriptors that there are; compare before and after."""
+
+    def footprint() -> Footprint:
+        gc.collect()
+        files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+        mappings = descriptors = 0
+        if sys.platform == "linux":
+            mappings = Path("/proc/self/maps").read_text(errors="replace").count(str(tmp_path))
+            descriptors = len(os.listdir("/proc/self/fd"))
+        return Footprint(files, mappings, descriptors)
+
+    return footprint
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., str]:
+    """Run code in an interpreter of its own, in tmp_path, and return what it printed. Warnings are errors there."""
+
+    def run(code: str, *args: object) -> str:
+        command = [sys.executable, "-W", "error", "-c", code, *map(str, args)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return run
+
+
+# root may do everything: it becomes nobody, in a folder that nobody may enter (imports work as root only, perhaps)
+UNPRIVILEGED = """
+import os, resource, sys
+import numpy as np
+from scikitplot.memmap import MemMap
+os.chdir(sys.argv[1])
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+def error_of(call, *args, **kwargs):
+    before = sorted(os.listdir(".")), len(os.listdir("/dev/fd"))
+    try:
+        call(*args, **kwargs)
+    except Exception as error:
+        assert (sorted(os.listdir(".")), len(os.listdir("/dev/fd"))) == before
+        return f"{type(error).__name__}: {error}"
+    raise SystemExit("no error")
+"""
+
+
+@pytest.fixture
+def run_unprivileged(run_python: Callable[..., str]) -> Iterator[Callable[..., str]]:
+    """Run code as a user whom permissions bind; `error_of(call, ...)` there sees that a failed call leaves nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield lambda code, *args: run_python(UNPRIVILEGED + code, folder, *args)

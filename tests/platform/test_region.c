@@ -1,0 +1,1187 @@
+/* test_region.c - the promises of region.h, the same ones on every system.  Usage: test_region DIRECTORY */
+#define _GNU_SOURCE
+#define _DARWIN_C_SOURCE
+
+#include "region.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *directory;
+static int failed_here; /* set by the test that runs */
+
+#define CHECK(expression)                                                    \
+    do {                                                                     \
+        if (!(expression)) {                                                 \
+            printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #expression);  \
+            failed_here = 1;                                                 \
+            return;                                                          \
+        }                                                                    \
+    } while (0)
+
+static void give_up(const char *what)
+{
+    printf("cannot set up the test: %s\n", what);
+    exit(2);
+}
+
+/* --- what C alone cannot do ----------------------------------------------------------------------------------- */
+
+#ifdef _WIN32
+#include <windows.h>
+#define NULL_DEVICE "NUL"
+
+static const wchar_t *wide(const char *path, wchar_t *buffer, size_t units)
+{
+    wchar_t given[2000];
+    if (!MultiByteToWideChar(CP_UTF8, 0, path, -1, given, 2000)) give_up("UTF-16");
+    wcscpy(buffer, L"\\\\?\\");
+    if (!GetFullPathNameW(given, (DWORD)units - 4, buffer + 4, NULL)) give_up("absolute path");
+    return buffer;
+}
+
+static int make_directory(const char *path)
+{
+    wchar_t buffer[2000];
+    return CreateDirectoryW(wide(path, buffer, 2000), NULL) != 0;
+}
+
+static int remove_file(const char *path)
+{
+    wchar_t buffer[2000];
+    return DeleteFileW(wide(path, buffer, 2000)) != 0;
+}
+
+static int rename_file(const char *from, const char *to)
+{
+    wchar_t buffer[2000], other[2000];
+    return MoveFileW(wide(from, buffer, 2000), wide(to, other, 2000)) != 0;
+}
+
+static int enter_directory(const char *path) { return SetCurrentDirectoryA(path) != 0; }
+
+static int is_inherited(region_file file)
+{
+    DWORD flags;
+    return !GetHandleInformation((HANDLE)file, &flags) || (flags & HANDLE_FLAG_INHERIT);
+}
+
+/* Every opening takes an instance of the pipe. */
+static void make_fifo(char *path, size_t size)
+{
+    snprintf(path, size, "\\\\.\\pipe\\test_region_%lu", GetCurrentProcessId());
+    for (int i = 0; i < 3; i++)
+        if (CreateNamedPipeA(path, PIPE_ACCESS_DUPLEX, PIPE_TYPE_BYTE, 3, 64, 64, 0, NULL) == INVALID_HANDLE_VALUE)
+            give_up("named pipe");
+}
+
+/* There is no fork: the least that a child could see is what this process sees. */
+static void in_child(void (*action)(unsigned char *), unsigned char *memory) { action(memory); }
+
+#else
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#define NULL_DEVICE "/dev/null"
+
+static int make_directory(const char *path) { return mkdir(path, 0777) == 0; }
+static int remove_file(const char *path) { return unlink(path) == 0; }
+static int rename_file(const char *from, const char *to) { return rename(from, to) == 0; }
+static int enter_directory(const char *path) { return chdir(path) == 0; }
+static int is_inherited(region_file file) { return !(fcntl((int)file, F_GETFD) & FD_CLOEXEC); }
+
+static void make_fifo(char *path, size_t size)
+{
+    snprintf(path, size, "%s/fifo", directory);
+    if (mkfifo(path, 0666)) give_up("fifo");
+}
+
+static void in_child(void (*action)(unsigned char *), unsigned char *memory)
+{
+    pid_t child = fork();
+    if (child < 0) give_up("fork");
+    if (child == 0) {
+        action(memory);
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+}
+#endif
+
+/* --- files with known bytes ----------------------------------------------------------------------------------- */
+
+/* Never 0, and not the same on every page. */
+static unsigned char pattern(uint64_t i) { return (unsigned char)(1 + (i * 31 + (i >> 12) * 17) % 251); }
+
+enum { LARGE = 8 * 65536 }; /* holds every offset and size below */
+
+/* The first bytes of the pattern, made once. */
+static const unsigned char *pattern_bytes(size_t size)
+{
+    static unsigned char bytes[2 * LARGE];
+    if (size > sizeof bytes) give_up("pattern");
+    for (size_t i = 0; !bytes[sizeof bytes - 1] && i < sizeof bytes; i++) bytes[i] = pattern(i);
+    return bytes;
+}
+
+/* A name that nothing stands at yet. */
+static const char *new_path(void)
+{
+    static char names[4][1000];
+    static unsigned count;
+    char *name = names[count++ % 4];
+    snprintf(name, sizeof names[0], "%s/file%u", directory, count);
+    return name;
+}
+
+static const char *new_file(size_t size)
+{
+    const char *path = new_path();
+    FILE *stream = fopen(path, "wb");
+    if (!stream) give_up(path);
+    if (fwrite(pattern_bytes(size), 1, size, stream) != size || fclose(stream)) give_up(path);
+    return path;
+}
+
+static region_file open_new_file(size_t size, const char **path)
+{
+    region_file file;
+    const char *made = new_file(size);
+    if (path) *path = made;
+    if (region_file_open(made, 1, &file)) give_up(made);
+    return file;
+}
+
+/* Through C's own streams, which know nothing of the layer under test; -1 past the end. */
+static int byte_of_file(const char *path, long offset)
+{
+    FILE *stream = fopen(path, "rb");
+    if (!stream) return -1;
+    int byte = fseek(stream, offset, SEEK_SET) ? -1 : getc(stream);
+    fclose(stream);
+    return byte;
+}
+
+/* Is the file `size` bytes of the pattern and nothing else? */
+static int file_is_pattern(const char *path, size_t size)
+{
+    FILE *stream = fopen(path, "rb");
+    if (!stream) return 0;
+    static unsigned char bytes[2 * LARGE + 1];
+    size_t got = fread(bytes, 1, sizeof bytes, stream);
+    int same = got == size && !memcmp(bytes, pattern_bytes(size), size);
+    fclose(stream);
+    return same;
+}
+
+static int is_pattern(const unsigned char *bytes, uint64_t offset, size_t size)
+{
+    if (offset + size <= 2 * LARGE) return !memcmp(bytes, pattern_bytes((size_t)offset + size) + offset, size);
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] != pattern(offset + i)) return 0;
+    return 1;
+}
+
+static int is_filled(const unsigned char *bytes, int value, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] != value) return 0;
+    return 1;
+}
+
+static uint64_t size_of(region_file file)
+{
+    region_info info;
+    return region_file_info(file, &info) ? UINT64_MAX : info.size;
+}
+
+/* Where every output starts, to see that failures leave it alone. */
+static unsigned char untouched;
+#define UNTOUCHED ((void *)&untouched)
+
+/* Map and take the address as bytes, or NULL. */
+static unsigned char *map(region_file file, region_intent intent, uint64_t offset, size_t size)
+{
+    void *address;
+    return region_map(file, intent, offset, size, &address) ? NULL : address;
+}
+
+static unsigned char *map_anonymous(size_t size, int shared)
+{
+    void *address;
+    return region_map_anonymous(size, shared, &address) ? NULL : address;
+}
+
+/* Before and behind pages, and the 64 KiB that views on Windows begin at multiples of. */
+static uint64_t some_offset(int i)
+{
+    uint64_t page = region_page_size();
+    const uint64_t offsets[] = {0, 1, page - 1, page, page + 1, 65535, 65536, 65537, 3 * 65536 + 17};
+    return i < (int)(sizeof offsets / sizeof *offsets) ? offsets[i] : UINT64_MAX;
+}
+#define FOR_OFFSETS(offset) \
+    for (uint64_t i_ = 0, offset; (offset = some_offset((int)i_)) != UINT64_MAX; i_++)
+
+static size_t some_size(int i)
+{
+    size_t page = region_page_size();
+    const size_t sizes[] = {0, 1, page - 1, page, page + 1, 3 * page + 5};
+    return i < (int)(sizeof sizes / sizeof *sizes) ? sizes[i] : SIZE_MAX;
+}
+#define FOR_SIZES(size) for (size_t j_ = 0, size; (size = some_size((int)j_)) != SIZE_MAX; j_++)
+
+static const region_intent intents[] = {REGION_READ, REGION_WRITE, REGION_COPY};
+#define FOR_INTENTS(intent) \
+    for (size_t k_ = 0, intent; k_ < 3 && (intent = intents[k_], 1); k_++)
+
+/* --- the system ----------------------------------------------------------------------------------------------- */
+
+static void the_page_size_is_a_power_of_two(void)
+{
+    size_t page = region_page_size();
+    CHECK(page >= 4096 && (page & (page - 1)) == 0);
+    CHECK(page == region_page_size());
+}
+
+static void error_texts_are_never_empty(void)
+{
+    const int codes[] = {1, 2, 5, 13, 22, 87, 123456, -1};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        char text[200];
+        memset(text, 'x', sizeof text);
+        region_error_text(codes[i], text, sizeof text);
+        CHECK(memchr(text, 0, sizeof text));
+        CHECK(strlen(text) > 3);
+        CHECK(!strchr(".\r\n ", text[strlen(text) - 1]));
+    }
+}
+
+static void error_texts_stay_within_their_buffer(void)
+{
+    char text[8];
+    memset(text, 'x', sizeof text);
+    region_error_text(2, text, 5);
+    CHECK(strlen(text) == 4 && text[5] == 'x');
+    region_error_text(2, text, 1);
+    CHECK(text[0] == '\0');
+    text[0] = 'x';
+    region_error_text(2, text, 0);
+    CHECK(text[0] == 'x');
+}
+
+/* --- files ---------------------------------------------------------------------------------------------------- */
+
+static int kind_at(const char *path)
+{
+    region_info info;
+    return region_path_info(path, &info) ? -1 : (int)info.kind;
+}
+
+static void a_path_tells_what_stands_there(void)
+{
+    CHECK(kind_at(new_file(10)) == REGION_REGULAR);
+    CHECK(kind_at(directory) == REGION_DIRECTORY);
+    CHECK(kind_at(NULL_DEVICE) == REGION_DEVICE);
+}
+
+static void a_fifo_never_blocks(void)
+{
+    char path[1000];
+    region_file file;
+    make_fifo(path, sizeof path);
+    CHECK(kind_at(path) == REGION_FIFO);
+    if (region_file_open(path, 0, &file) == 0) CHECK(region_file_close(file) == 0);
+}
+
+static void an_open_file_tells_what_it_is(void)
+{
+    region_info info;
+    region_file file = open_new_file(1234, NULL);
+    CHECK(region_file_info(file, &info) == 0);
+    CHECK(info.kind == REGION_REGULAR && info.size == 1234);
+    CHECK(region_file_close(file) == 0);
+    CHECK(region_file_open(NULL_DEVICE, 0, &file) == 0);
+    CHECK(region_file_info(file, &info) == 0);
+    CHECK(info.kind == REGION_DEVICE);
+    CHECK(region_file_close(file) == 0);
+}
+
+static void a_missing_file_is_an_error_that_touches_nothing(void)
+{
+    const char *paths[] = {new_path(), ""};
+    for (int i = 0; i < 2; i++) {
+        region_info info, before;
+        region_file file = 77;
+        memset(&info, 'x', sizeof info);
+        memcpy(&before, &info, sizeof info);
+        CHECK(region_path_info(paths[i], &info) != 0);
+        CHECK(memcmp(&before, &info, sizeof info) == 0);
+        CHECK(region_file_open(paths[i], 0, &file) != 0);
+        CHECK(region_file_open(paths[i], 1, &file) != 0);
+        CHECK(file == 77);
+        CHECK(region_path_info(paths[i], &info) != 0); /* opening did not create it */
+    }
+}
+
+static void no_file_is_an_error(void)
+{
+    region_info info;
+    region_file file = 77;
+    void *address = UNTOUCHED;
+    CHECK(region_file_info(REGION_NO_FILE, &info) != 0);
+    CHECK(region_file_duplicate(REGION_NO_FILE, &file) != 0);
+    CHECK(region_file_resize(REGION_NO_FILE, 10, 0) != 0);
+    CHECK(region_map(REGION_NO_FILE, REGION_READ, 0, 10, &address) != 0);
+    CHECK(file == 77 && address == UNTOUCHED);
+}
+
+static void a_directory_cannot_be_opened_for_writing(void)
+{
+    region_file file = 77;
+    CHECK(region_file_open(directory, 1, &file) != 0);
+    CHECK(file == 77);
+}
+
+static void a_new_file_is_empty_and_writable(void)
+{
+    const char *path = new_path();
+    region_file file;
+    region_info info;
+    CHECK(region_file_create(path, &file) == 0);
+    CHECK(region_file_info(file, &info) == 0);
+    CHECK(info.kind == REGION_REGULAR && info.size == 0);
+    CHECK(region_file_resize(file, 3, 0) == 0);
+    unsigned char *bytes = map(file, REGION_WRITE, 0, 3);
+    CHECK(bytes);
+    bytes[2] = 9;
+    CHECK(region_flush(file, 0, bytes, 3, 1) == 0);
+    CHECK(region_unmap(bytes, 3) == 0);
+    CHECK(region_file_close(file) == 0);
+    CHECK(byte_of_file(path, 0) == 0 && byte_of_file(path, 2) == 9 && byte_of_file(path, 3) == EOF);
+}
+
+static void create_never_takes_an_existing_file(void)
+{
+    const char *path = new_file(100);
+    region_file file = 77;
+    CHECK(region_file_create(path, &file) != 0);
+    CHECK(file == 77);
+    CHECK(file_is_pattern(path, 100));
+    CHECK(region_file_create(directory, &file) != 0);
+}
+
+static void identity_is_that_of_the_file(void)
+{
+    const char *path, *other = new_file(10);
+    region_file file = open_new_file(10, &path);
+    region_info first, second, third;
+    CHECK(region_file_info(file, &first) == 0);
+    CHECK(region_file_close(file) == 0);
+    CHECK(region_path_info(path, &second) == 0);
+    CHECK(first.device == second.device && first.inode == second.inode);
+    CHECK(first.size == second.size && first.mtime_ns == second.mtime_ns && first.kind == second.kind);
+    CHECK(region_path_info(other, &third) == 0);
+    CHECK(third.device == first.device && third.inode != first.inode);
+}
+
+static void the_modification_time_is_in_nanoseconds(void)
+{
+    region_info first, second;
+    const int64_t second_ns = 1000000000, year = 366 * 86400 * second_ns;
+    CHECK(region_path_info(new_file(1), &first) == 0);
+    CHECK(region_path_info(new_file(1), &second) == 0);
+    CHECK(second.mtime_ns >= first.mtime_ns && second.mtime_ns - first.mtime_ns < 60 * second_ns);
+    CHECK(first.mtime_ns > 50 * year && first.mtime_ns < 200 * year); /* both systems count from 1970 */
+}
+
+static void handles_stay_in_this_process(void)
+{
+    region_file made, opened, copy;
+    const char *path = new_path();
+    CHECK(region_file_create(path, &made) == 0);
+    CHECK(region_file_open(path, 0, &opened) == 0);
+    CHECK(region_file_duplicate(opened, &copy) == 0);
+    CHECK(!is_inherited(made) && !is_inherited(opened) && !is_inherited(copy));
+    CHECK(region_file_close(made) == 0 && region_file_close(opened) == 0 && region_file_close(copy) == 0);
+}
+
+static void a_duplicate_outlives_the_first_handle(void)
+{
+    region_file copy, file = open_new_file(100, NULL);
+    region_info first, second;
+    CHECK(region_file_info(file, &first) == 0);
+    CHECK(region_file_duplicate(file, &copy) == 0);
+    CHECK(copy != file);
+    CHECK(region_file_close(file) == 0);
+    CHECK(region_file_info(copy, &second) == 0);
+    CHECK(first.inode == second.inode);
+    unsigned char *bytes = map(copy, REGION_WRITE, 0, 100);
+    CHECK(bytes && is_pattern(bytes, 0, 100));
+    CHECK(region_unmap(bytes, 100) == 0);
+    CHECK(region_file_close(copy) == 0);
+}
+
+static void a_file_grows_by_zeros_and_shrinks_to_its_head(void)
+{
+    for (int sparse = 0; sparse < 2; sparse++) {
+        const char *path;
+        region_file file = open_new_file(5000, &path);
+        CHECK(region_file_resize(file, 5000, sparse) == 0);
+        CHECK(file_is_pattern(path, 5000));
+        CHECK(region_file_resize(file, 100000, sparse) == 0);
+        CHECK(size_of(file) == 100000);
+        CHECK(byte_of_file(path, 4999) == pattern(4999));
+        CHECK(byte_of_file(path, 5000) == 0 && byte_of_file(path, 99999) == 0 && byte_of_file(path, 100000) == EOF);
+        CHECK(region_file_resize(file, 4000, sparse) == 0);
+        CHECK(file_is_pattern(path, 4000));
+        CHECK(region_file_resize(file, 0, sparse) == 0);
+        CHECK(size_of(file) == 0);
+        CHECK(region_file_close(file) == 0);
+    }
+}
+
+static void a_file_that_cannot_grow_stays_as_it_was(void)
+{
+    const uint64_t absurd[] = {(uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 4095};
+    for (int i = 0; i < 6; i++) {
+        const char *path;
+        region_file file = open_new_file(5000, &path);
+        CHECK(region_file_resize(file, absurd[i / 2], i % 2) != 0);
+        CHECK(file_is_pattern(path, 5000));
+        CHECK(region_file_close(file) == 0);
+    }
+}
+
+static void a_read_only_file_cannot_be_resized(void)
+{
+    const char *path = new_file(5000);
+    region_file file;
+    CHECK(region_file_open(path, 0, &file) == 0);
+    for (int i = 0; i < 4; i++) CHECK(region_file_resize(file, i < 2 ? 100 : 10000, i % 2) != 0);
+    CHECK(region_file_close(file) == 0);
+    CHECK(file_is_pattern(path, 5000));
+}
+
+static void a_directory_can_be_synchronised(void) { CHECK(region_directory_sync(directory) == 0); }
+
+static void relative_paths_start_at_the_current_directory(void)
+{
+    region_file file;
+    region_info first, second;
+    char path[1000];
+    snprintf(path, sizeof path, "%s/relative", directory);
+    CHECK(enter_directory(directory));
+    CHECK(region_file_create("relative", &file) == 0);
+    CHECK(region_file_info(file, &first) == 0);
+    CHECK(region_file_close(file) == 0);
+    CHECK(region_path_info(path, &second) == 0);
+    CHECK(first.inode == second.inode);
+    snprintf(path, sizeof path, "%s/./none/../relative", directory);
+    CHECK(make_directory("none"));
+    CHECK(kind_at(path) == REGION_REGULAR && kind_at("./relative") == REGION_REGULAR);
+    CHECK(kind_at(".") == REGION_DIRECTORY);
+}
+
+static void names_may_be_unicode(void)
+{
+    char path[1000];
+    region_file file;
+    snprintf(path, sizeof path, "%s/%s", directory, "\xc3\xa9t\xc3\xa9 \xe6\x95\xb0\xe6\x8d\xae \xf0\x9f\x97\xba.bin");
+    CHECK(region_file_create(path, &file) == 0);
+    CHECK(region_file_close(file) == 0);
+    CHECK(kind_at(path) == REGION_REGULAR);
+    CHECK(region_file_open(path, 1, &file) == 0);
+    CHECK(region_file_close(file) == 0);
+    CHECK(remove_file(path)); /* the same name to others */
+    CHECK(kind_at(path) == -1);
+}
+
+static void paths_may_be_longer_than_260_characters(void)
+{
+    char path[1500];
+    region_file file;
+    size_t length = (size_t)snprintf(path, sizeof path, "%s", directory);
+    for (int i = 0; i < 5; i++) {
+        length += (size_t)snprintf(path + length, sizeof path - length, "/%0100d", i);
+        CHECK(make_directory(path));
+        CHECK(kind_at(path) == REGION_DIRECTORY);
+    }
+    CHECK(region_directory_sync(path) == 0);
+    snprintf(path + length, sizeof path - length, "/file");
+    CHECK(region_file_create(path, &file) == 0);
+    CHECK(region_file_close(file) == 0);
+    CHECK(region_file_open(path, 1, &file) == 0);
+    CHECK(region_file_resize(file, 10, 0) == 0);
+    CHECK(size_of(file) == 10);
+    CHECK(region_file_close(file) == 0);
+}
+
+static void an_open_file_may_be_renamed(void)
+{
+    const char *path, *other = new_path();
+    region_file file = open_new_file(100, &path);
+    region_info first, second;
+    unsigned char *bytes = map(file, REGION_READ, 0, 100);
+    CHECK(bytes);
+    CHECK(rename_file(path, other));
+    CHECK(is_pattern(bytes, 0, 100));
+    CHECK(region_file_info(file, &first) == 0);
+    CHECK(region_path_info(other, &second) == 0);
+    CHECK(first.inode == second.inode && kind_at(path) == -1);
+    CHECK(region_unmap(bytes, 100) == 0);
+    CHECK(region_file_close(file) == 0);
+}
+
+static void an_open_file_may_be_deleted(void)
+{
+    const char *path;
+    region_file file = open_new_file(100, &path);
+    CHECK(remove_file(path));
+    CHECK(size_of(file) == 100);
+    CHECK(region_file_close(file) == 0);
+    CHECK(kind_at(path) == -1);
+}
+
+/* --- mappings ------------------------------------------------------------------------------------------------- */
+
+static void every_map_shows_the_bytes_of_the_file(void)
+{
+    const char *path;
+    region_file file = open_new_file(LARGE, &path);
+    FOR_INTENTS(intent) FOR_OFFSETS(offset) FOR_SIZES(size) {
+        unsigned char *bytes = map(file, (region_intent)intent, offset, size);
+        CHECK(bytes);
+        CHECK(is_pattern(bytes, offset, size));
+        CHECK(region_unmap(bytes, size) == 0);
+    }
+    CHECK(file_is_pattern(path, LARGE));
+    CHECK(region_file_close(file) == 0);
+}
+
+static void a_map_may_reach_the_end_of_a_file_of_any_size(void)
+{
+    FOR_SIZES(size) {
+        const char *path;
+        region_file file = open_new_file(size, &path);
+        FOR_INTENTS(intent) {
+            unsigned char *bytes = map(file, (region_intent)intent, size / 3, size - size / 3);
+            CHECK(bytes && is_pattern(bytes, size / 3, size - size / 3));
+            CHECK(region_unmap(bytes, size - size / 3) == 0);
+        }
+        CHECK(region_file_close(file) == 0);
+        CHECK(file_is_pattern(path, size));
+    }
+}
+
+static void a_size_of_zero_does_nothing(void)
+{
+    const char *path;
+    unsigned char resident = 'x';
+    region_file file = open_new_file(100, &path);
+    FOR_INTENTS(intent) for (int with_file = 0; with_file < 2; with_file++) {
+        region_file known = with_file ? file : REGION_NO_FILE;
+        unsigned char *bytes = map(file, (region_intent)intent, 50, 0);
+        CHECK(bytes);
+        CHECK(region_flush(known, 50, bytes, 0, 0) == 0 && region_flush(known, 50, bytes, 0, 1) == 0);
+        CHECK(region_advise(bytes, 0, REGION_RANDOM) == 0);
+        CHECK(region_evict(known, 50, bytes, 0, intent != REGION_COPY) == 0);
+        CHECK(region_residency(known, 50, bytes, 0, &resident) == 0);
+        CHECK(region_lock(bytes, 0) == 0 && region_unlock(bytes, 0) == 0);
+        CHECK(region_revoke(bytes, 0, 0) == 0 && region_revoke(bytes, 0, 1) == 0);
+        CHECK(region_unmap(bytes, 0) == 0);
+    }
+    CHECK(resident == 'x');
+    CHECK(region_file_close(file) == 0);
+    CHECK(file_is_pattern(path, 100));
+}
+
+static void stores_reach_the_file_and_nothing_beside_it(void)
+{
+    FOR_OFFSETS(offset) {
+        const char *path;
+        size_t size = region_page_size() + 7;
+        region_file file = open_new_file(LARGE, &path);
+        unsigned char *bytes = map(file, REGION_WRITE, offset, size);
+        CHECK(bytes);
+        memset(bytes, 0, size);
+        CHECK(region_flush(file, offset, bytes, size, 1) == 0);
+        CHECK(byte_of_file(path, (long)offset) == 0 && byte_of_file(path, (long)(offset + size - 1)) == 0);
+        CHECK(!offset || byte_of_file(path, (long)offset - 1) == pattern(offset - 1));
+        CHECK(byte_of_file(path, (long)(offset + size)) == pattern(offset + size));
+        for (size_t i = 0; i < size; i++) bytes[i] = pattern(offset + i);
+        CHECK(region_flush(file, offset, bytes, size, 0) == 0);
+        CHECK(region_unmap(bytes, size) == 0);
+        CHECK(region_file_close(file) == 0);
+        CHECK(file_is_pattern(path, LARGE));
+    }
+}
+
+static void a_private_map_never_changes_the_file(void)
+{
+    FOR_OFFSETS(offset) for (int writable = 0; writable < 2; writable++) {
+        const char *path = new_file(LARGE);
+        size_t size = region_page_size() + 7;
+        region_file file;
+        CHECK(region_file_open(path, writable, &file) == 0);
+        unsigned char *bytes = map(file, REGION_COPY, offset, size);
+        CHECK(bytes);
+        memset(bytes, 0, size);
+        CHECK(is_filled(bytes, 0, size));
+        CHECK(region_flush(file, offset, bytes, size, 1) == 0);
+        CHECK(file_is_pattern(path, LARGE));
+        CHECK(region_unmap(bytes, size) == 0);
+        CHECK(region_file_close(file) == 0);
+        CHECK(file_is_pattern(path, LARGE));
+    }
+}
+
+static void a_read_only_file_cannot_be_mapped_for_writing(void)
+{
+    const char *path = new_file(5000);
+    region_file file;
+    void *address = UNTOUCHED;
+    CHECK(region_file_open(path, 0, &file) == 0);
+    CHECK(region_map(file, REGION_WRITE, 0, 5000, &address) != 0);
+    CHECK(address == UNTOUCHED);
+    CHECK(region_file_close(file) == 0);
+}
+
+static void maps_of_one_file_see_the_same_bytes(void)
+{
+    const char *path;
+    region_file other, file = open_new_file(100000, &path);
+    CHECK(region_file_open(path, 0, &other) == 0);
+    unsigned char *writer = map(file, REGION_WRITE, 3, 99997), *reader = map(other, REGION_READ, 70000, 30000);
+    CHECK(writer && reader);
+    writer[70000 - 3] = 0;
+    CHECK(reader[0] == 0 && reader[1] == pattern(70001));
+    CHECK(region_unmap(writer, 99997) == 0 && region_unmap(reader, 30000) == 0);
+    CHECK(region_file_close(file) == 0 && region_file_close(other) == 0);
+}
+
+static void a_map_outlives_its_file_handle(void)
+{
+    const char *path;
+    region_file file = open_new_file(5000, &path);
+    unsigned char *bytes = map(file, REGION_WRITE, 10, 4990);
+    CHECK(bytes);
+    CHECK(region_file_close(file) == 0);
+    bytes[0] = 0;
+    CHECK(is_pattern(bytes + 1, 11, 4989));
+    CHECK(region_flush(REGION_NO_FILE, 10, bytes, 4990, 1) == 0);
+    CHECK(byte_of_file(path, 10) == 0);
+    CHECK(region_unmap(bytes, 4990) == 0);
+}
+
+static void offsets_may_be_beyond_four_gigabytes(void)
+{
+    const uint64_t base = (uint64_t)5 << 30, offset = base + 65536 + 12345;
+    const size_t size = 10000;
+    const char *path;
+    region_file other, file = open_new_file(10, &path);
+    CHECK(region_file_resize(file, offset + size, 1) == 0);
+    CHECK(size_of(file) == offset + size);
+    unsigned char *bytes = map(file, REGION_WRITE, offset, size);
+    CHECK(bytes && is_filled(bytes, 0, size));
+    for (size_t i = 0; i < size; i++) bytes[i] = pattern(i);
+    CHECK(region_flush(file, offset, bytes, size, 0) == 0);
+    CHECK(region_flush(file, offset, bytes, size, 1) == 0);
+    CHECK(region_evict(file, offset, bytes, size, 1) == 0);
+    CHECK(is_pattern(bytes, 0, size));
+    CHECK(region_unmap(bytes, size) == 0);
+    CHECK(region_file_open(path, 0, &other) == 0);
+    bytes = map(other, REGION_READ, offset, size);
+    CHECK(bytes && is_pattern(bytes, 0, size));
+    CHECK(region_unmap(bytes, size) == 0);
+    bytes = map(other, REGION_READ, offset & 0xffffffff, size); /* where a 32-bit offset would lead */
+    CHECK(bytes && is_filled(bytes, 0, size));
+    CHECK(region_unmap(bytes, size) == 0);
+    CHECK(region_file_close(other) == 0);
+    CHECK(region_file_resize(file, 10, 1) == 0);
+    CHECK(region_file_close(file) == 0);
+    CHECK(file_is_pattern(path, 10));
+}
+
+static void mapping_never_changes_the_size_of_a_file(void)
+{
+    const char *path;
+    region_file file = open_new_file(100, &path);
+    const uint64_t offsets[] = {0, 50, 100, 101, 70000};
+    for (int i = 0; i < 5; i++) FOR_INTENTS(intent) {
+        unsigned char *bytes = map(file, (region_intent)intent, offsets[i], 200000); /* past the end; may be refused */
+        CHECK(size_of(file) == 100);
+        if (bytes) CHECK(region_unmap(bytes, 200000) == 0);
+    }
+    CHECK(region_file_close(file) == 0);
+    CHECK(file_is_pattern(path, 100));
+}
+
+static void an_impossible_map_is_an_error_that_touches_nothing(void)
+{
+    const char *path;
+    void *address = UNTOUCHED;
+    region_file file = open_new_file(100, &path);
+    FOR_INTENTS(intent) {
+        CHECK(region_map(file, (region_intent)intent, 0, SIZE_MAX, &address) != 0);
+        CHECK(region_map(file, (region_intent)intent, 99, SIZE_MAX - 50, &address) != 0);
+        CHECK(region_map(file, (region_intent)intent, UINT64_MAX - 5, 100, &address) != 0);
+        CHECK(region_map(file, (region_intent)intent, (uint64_t)1 << 63, 100, &address) != 0);
+    }
+    CHECK(region_map_anonymous(SIZE_MAX, 0, &address) != 0);
+    CHECK(region_map_anonymous(SIZE_MAX - 70000, 1, &address) != 0);
+    CHECK(address == UNTOUCHED);
+    CHECK(region_file_close(file) == 0);
+    CHECK(file_is_pattern(path, 100));
+}
+
+static void anonymous_memory_is_zero_and_writable(void)
+{
+    FOR_SIZES(size) for (int shared = 0; shared < 2; shared++) {
+        unsigned char *bytes = map_anonymous(size, shared);
+        CHECK(bytes && is_filled(bytes, 0, size));
+        if (size) memset(bytes, 7, size);
+        CHECK(is_filled(bytes, 7, size));
+        CHECK(region_flush(REGION_NO_FILE, 0, bytes, size, 0) == 0);
+        CHECK(region_flush(REGION_NO_FILE, 0, bytes, size, 1) == 0);
+        CHECK(region_unmap(bytes, size) == 0);
+    }
+}
+
+static void store_five(unsigned char *bytes) { bytes[5] = 5; }
+
+static void children_share_shared_memory(void)
+{
+    unsigned char *bytes = map_anonymous(10, 1);
+    CHECK(bytes);
+    in_child(store_five, bytes);
+    CHECK(bytes[5] == 5);
+    CHECK(region_unmap(bytes, 10) == 0);
+}
+
+/* --- resizing ------------------------------------------------------------------------------------------------- */
+
+static void resized_anonymous_memory_keeps_its_contents(void)
+{
+    FOR_SIZES(from) {
+        size_t old_size = from;
+        for (size_t i = 0; some_size((int)i) != SIZE_MAX; i++) {
+            size_t size = some_size((int)i), common = old_size < size ? old_size : size;
+            void *address = map_anonymous(old_size, 0);
+            CHECK(address);
+            for (size_t k = 0; k < old_size; k++) ((unsigned char *)address)[k] = pattern(k);
+            CHECK(region_resize_anonymous(old_size, size, &address) == 0);
+            CHECK(address && is_pattern(address, 0, common));
+            CHECK(is_filled((unsigned char *)address + common, 0, size - common));
+            if (size) memset(address, 7, size);
+            CHECK(region_unmap(address, size) == 0);
+        }
+    }
+}
+
+static void what_anonymous_memory_lost_does_not_come_back(void)
+{
+    size_t page = region_page_size();
+    void *address = map_anonymous(2 * page, 0);
+    CHECK(address);
+    memset(address, 7, 2 * page);
+    CHECK(region_resize_anonymous(2 * page, 10, &address) == 0);
+    CHECK(region_resize_anonymous(10, 3 * page, &address) == 0);
+    CHECK(is_filled(address, 7, 10));
+    CHECK(is_filled((unsigned char *)address + 10, 0, 3 * page - 10));
+    CHECK(region_unmap(address, 3 * page) == 0);
+}
+
+static void anonymous_memory_that_cannot_grow_stays_as_it_was(void)
+{
+    void *address = map_anonymous(5000, 0), *before = address;
+    CHECK(address);
+    memset(address, 7, 5000);
+    CHECK(region_resize_anonymous(5000, SIZE_MAX - 70000, &address) != 0);
+    CHECK(region_resize_anonymous(5000, SIZE_MAX, &address) != 0);
+    CHECK(address == before && is_filled(address, 7, 5000));
+    CHECK(region_unmap(address, 5000) == 0);
+}
+
+static void a_growing_map_keeps_its_bytes_and_gains_zeros(void)
+{
+    const size_t sizes[] = {1, 3000, 200000}, wanted[] = {3001, 70000, 500000};
+    for (int i = 0; i < 9; i++) FOR_OFFSETS(offset) for (int sparse = 0; sparse < 2; sparse++) {
+        size_t old_size = sizes[i / 3], size = wanted[i % 3];
+        const char *path;
+        if (size < old_size || (i && offset > 65537)) continue;
+        region_file file = open_new_file((size_t)offset + old_size, &path);
+        void *address = map(file, REGION_WRITE, offset, old_size);
+        CHECK(address);
+        *(unsigned char *)address = 0; /* not written back yet */
+        CHECK(region_resize(file, offset, old_size, size, sparse, &address) == 0);
+        unsigned char *bytes = address;
+        CHECK(bytes[0] == 0 && is_pattern(bytes + 1, offset + 1, old_size - 1));
+        CHECK(is_filled(bytes + old_size, 0, size - old_size));
+        CHECK(size_of(file) == offset + size);
+        bytes[0] = pattern(offset);
+        for (size_t k = old_size; k < size; k++) bytes[k] = pattern(offset + k);
+        CHECK(region_flush(file, offset, bytes, size, 1) == 0);
+        CHECK(region_unmap(bytes, size) == 0);
+        CHECK(region_file_close(file) == 0);
+        CHECK(file_is_pattern(path, (size_t)offset + size));
+        CHECK(remove_file(path));
+    }
+}
+
+static void a_shrinking_map_keeps_its_head(void)
+{
+    const size_t sizes[] = {1, 3000, 70000, 199999, 200000};
+    for (int i = 0; i < 5; i++) FOR_OFFSETS(offset) {
+        const char *path;
+        region_file file = open_new_file((size_t)offset + 200000, &path);
+        void *address = map(file, REGION_WRITE, offset, 200000);
+        CHECK(address);
+        CHECK(region_resize(file, offset, 200000, sizes[i], 0, &address) == 0);
+        CHECK(is_pattern(address, offset, sizes[i]));
+        CHECK(size_of(file) == offset + sizes[i]);
+        CHECK(region_unmap(address, sizes[i]) == 0);
+        CHECK(region_file_close(file) == 0);
+        CHECK(file_is_pattern(path, (size_t)offset + sizes[i]));
+        CHECK(remove_file(path));
+    }
+}
+
+static void a_map_may_shrink_to_nothing_and_grow_again(void)
+{
+    FOR_OFFSETS(offset) {
+        const char *path;
+        region_file file = open_new_file((size_t)offset + 5000, &path);
+        void *address = map(file, REGION_WRITE, offset, 5000);
+        CHECK(address);
+        CHECK(region_resize(file, offset, 5000, 0, 0, &address) == 0);
+        CHECK(address && size_of(file) == offset);
+        CHECK(region_resize(file, offset, 0, 9000, 0, &address) == 0);
+        CHECK(is_filled(address, 0, 9000) && size_of(file) == offset + 9000);
+        CHECK(region_unmap(address, 9000) == 0);
+        CHECK(region_file_close(file) == 0);
+    }
+}
+
+static void check_that_resizing_fails(region_file file, const char *path, size_t size, int sparse)
+{
+    const uint64_t offset = 65537;
+    unsigned char *gaps[3]; /* on either side, so that the old place is not the only one that is free */
+    for (int i = 0; i < 3; i++) gaps[i] = map(file, REGION_WRITE, offset, 5000);
+    CHECK(gaps[0] && gaps[1] && gaps[2]);
+    void *address = gaps[1], *before = address;
+    CHECK(region_unmap(gaps[0], 5000) == 0 && region_unmap(gaps[2], 5000) == 0);
+    CHECK(region_resize(file, offset, 5000, size, sparse, &address) != 0);
+    CHECK(address == before);
+    CHECK(is_pattern(address, offset, 5000));
+    CHECK(file_is_pattern(path, (size_t)offset + 5000));
+    *(unsigned char *)address = 0;
+    CHECK(byte_of_file(path, (long)offset) == 0); /* still mapped to the file */
+    *(unsigned char *)address = pattern(offset);
+    CHECK(region_unmap(address, 5000) == 0);
+}
+
+static void a_map_that_cannot_grow_stays_as_it_was(void)
+{
+    const char *path;
+    region_file file = open_new_file(65537 + 5000, &path);
+    check_that_resizing_fails(file, path, SIZE_MAX, 0);
+    check_that_resizing_fails(file, path, SIZE_MAX - 70000, 1); /* 32 bits: the file can grow, the map cannot */
+    if (sizeof(size_t) > 4)
+        for (int sparse = 0; sparse < 2; sparse++)
+            for (int bits = 50; bits < 63; bits += 2)
+                check_that_resizing_fails(file, path, (size_t)((uint64_t)1 << bits), sparse);
+    CHECK(region_file_close(file) == 0);
+}
+
+/* --- revoking ------------------------------------------------------------------------------------------------- */
+
+static void a_revoked_map_is_zero_and_the_file_is_not(void)
+{
+    FOR_INTENTS(intent) FOR_OFFSETS(offset) FOR_SIZES(size) for (int writable = 0; writable < 2; writable++) {
+        const char *path;
+        region_file file = open_new_file(LARGE, &path);
+        unsigned char *bytes = map(file, (region_intent)intent, offset, size);
+        CHECK(bytes);
+        CHECK(region_revoke(bytes, size, writable) == 0);
+        CHECK(is_filled(bytes, 0, size));
+        if (writable && size) memset(bytes, 7, size);
+        CHECK(region_flush(file, offset, bytes, size, 1) == 0);
+        CHECK(file_is_pattern(path, LARGE));
+        CHECK(region_revoke(bytes, size, writable) == 0);
+        CHECK(is_filled(bytes, 0, size));
+        CHECK(region_file_resize(file, 0, 0) == 0); /* nothing maps the file any more */
+        CHECK(is_filled(bytes, 0, size));
+        CHECK(region_unmap(bytes, size) == 0);
+        CHECK(region_file_close(file) == 0);
+        CHECK(remove_file(path));
+    }
+}
+
+static void revoking_leaves_other_maps_alone(void)
+{
+    const char *path;
+    region_file file = open_new_file(200000, &path);
+    unsigned char *revoked = map(file, REGION_WRITE, 100, 150000), *kept = map(file, REGION_WRITE, 100, 150000);
+    CHECK(revoked && kept);
+    CHECK(region_revoke(revoked, 150000, 1) == 0);
+    revoked[1] = 9;
+    CHECK(is_pattern(kept, 100, 150000));
+    kept[0] = 0;
+    CHECK(revoked[0] == 0 && byte_of_file(path, 100) == 0);
+    CHECK(region_unmap(kept, 150000) == 0 && region_unmap(revoked, 150000) == 0);
+    CHECK(region_file_close(file) == 0);
+}
+
+static void anonymous_memory_can_be_revoked(void)
+{
+    FOR_SIZES(size) for (int kind = 0; kind < 4; kind++) {
+        int shared = kind & 1, writable = kind >> 1;
+        unsigned char *bytes = map_anonymous(size, shared);
+        CHECK(bytes);
+        if (size) memset(bytes, 7, size);
+        CHECK(region_revoke(bytes, size, writable) == 0);
+        CHECK(is_filled(bytes, 0, size));
+        if (writable && size) memset(bytes, 8, size);
+        CHECK(region_unmap(bytes, size) == 0);
+    }
+}
+
+/* --- pages ---------------------------------------------------------------------------------------------------- */
+
+static void any_part_of_a_map_can_be_flushed(void)
+{
+    const char *path;
+    const uint64_t offset = 65543;
+    region_file file = open_new_file(200000, &path);
+    FOR_INTENTS(intent) {
+        unsigned char *bytes = map(file, (region_intent)intent, offset, 100000);
+        CHECK(bytes);
+        for (int wait = 0; wait < 2; wait++)
+            for (size_t from = 0; from < 90000; from += 12345) {
+                CHECK(region_flush(file, offset + from, bytes + from, 100000 - from, wait) == 0);
+                CHECK(region_flush(file, offset + from, bytes + from, 1, wait) == 0);
+                CHECK(region_flush(REGION_NO_FILE, offset + from, bytes + from, 5000, wait) == 0);
+            }
+        CHECK(region_unmap(bytes, 100000) == 0);
+    }
+    CHECK(region_file_close(file) == 0);
+    CHECK(file_is_pattern(path, 200000));
+}
+
+static void a_read_only_file_can_be_flushed(void)
+{
+    const char *path = new_file(5000);
+    region_file file;
+    CHECK(region_file_open(path, 0, &file) == 0);
+    unsigned char *bytes = map(file, REGION_READ, 0, 5000);
+    CHECK(bytes);
+    CHECK(region_flush(file, 0, bytes, 5000, 0) == 0 && region_flush(file, 0, bytes, 5000, 1) == 0);
+    CHECK(region_unmap(bytes, 5000) == 0);
+    CHECK(region_file_close(file) == 0);
+}
+
+static void advice_changes_no_byte(void)
+{
+    const region_access all[] = {REGION_RANDOM, REGION_SEQUENTIAL, REGION_NORMAL};
+    region_file file = open_new_file(100000, NULL);
+    unsigned char *bytes = map(file, REGION_READ, 4097, 90000), *memory = map_anonymous(90000, 0);
+    CHECK(bytes && memory);
+    memset(memory, 7, 90000);
+    for (int i = 0; i < 3; i++) {
+        CHECK(region_advise(bytes, 90000, all[i]) == 0 && region_advise(bytes + 777, 1, all[i]) == 0);
+        CHECK(region_advise(memory, 90000, all[i]) == 0);
+    }
+    CHECK(is_pattern(bytes, 4097, 90000) && is_filled(memory, 7, 90000));
+    CHECK(region_unmap(bytes, 90000) == 0 && region_unmap(memory, 90000) == 0);
+    CHECK(region_file_close(file) == 0);
+}
+
+static void evicting_a_map_keeps_its_stores(void)
+{
+    const uint64_t offset = 65543;
+    FOR_INTENTS(intent) for (int with_file = 0; with_file < 2; with_file++) {
+        const char *path;
+        region_file file = open_new_file(200000, &path), known = with_file ? file : REGION_NO_FILE;
+        unsigned char *bytes = map(file, (region_intent)intent, offset, 100000);
+        CHECK(bytes);
+        if (intent != REGION_READ) memset(bytes + 1000, 7, 50000);
+        CHECK(region_evict(known, offset, bytes, 100000, intent != REGION_COPY) == 0);
+        CHECK(region_evict(known, offset + 2000, bytes + 2000, 10, intent != REGION_COPY) == 0);
+        CHECK(is_pattern(bytes, offset, 1000) && is_pattern(bytes + 51000, offset + 51000, 49000));
+        if (intent == REGION_READ) CHECK(is_pattern(bytes, offset, 100000));
+        else CHECK(is_filled(bytes + 1000, 7, 50000));
+        CHECK(region_unmap(bytes, 100000) == 0);
+        CHECK(region_file_close(file) == 0);
+        CHECK(byte_of_file(path, (long)offset + 1000) == (intent == REGION_WRITE ? 7 : pattern(offset + 1000)));
+    }
+}
+
+static void evicting_anonymous_memory_keeps_its_stores(void)
+{
+    for (int shared = 0; shared < 2; shared++) {
+        unsigned char *bytes = map_anonymous(100000, shared);
+        CHECK(bytes);
+        memset(bytes, 7, 90000);
+        CHECK(region_evict(REGION_NO_FILE, 0, bytes, 100000, shared) == 0);
+        CHECK(is_filled(bytes, 7, 90000) && is_filled(bytes + 90000, 0, 10000));
+        CHECK(region_unmap(bytes, 100000) == 0);
+    }
+}
+
+/* The pages that [address, address + size) meets. */
+static size_t pages_met(const unsigned char *bytes, size_t size)
+{
+    size_t page = region_page_size(), first = (size_t)((uintptr_t)bytes / page);
+    return (size_t)(((uintptr_t)bytes + size - 1) / page) - first + 1;
+}
+
+static void check_residency(region_file file, uint64_t offset, unsigned char *bytes, size_t size)
+{
+    unsigned char resident[600];
+    size_t pages = pages_met(bytes, size);
+    volatile unsigned char sum = 0;
+    memset(resident, 'x', sizeof resident);
+    for (size_t i = 0; i < size; i++) sum = (unsigned char)(sum + bytes[i]);
+    CHECK(pages < sizeof resident);
+    CHECK(region_residency(file, offset, bytes, size, resident) == 0);
+    CHECK(is_filled(resident, 1, pages));
+    CHECK(is_filled(resident + pages, 'x', sizeof resident - pages));
+}
+
+static void touched_pages_are_resident(void)
+{
+    const size_t page = region_page_size(), size = 300 * page;
+    region_file file = open_new_file(0, NULL);
+    CHECK(region_file_resize(file, 65536 + size, 0) == 0);
+    FOR_INTENTS(intent) for (int with_file = 0; with_file < 2; with_file++) FOR_OFFSETS(offset) {
+        if (offset > 65536) continue;
+        region_file known = with_file ? file : REGION_NO_FILE;
+        unsigned char *bytes = map(file, (region_intent)intent, offset, size);
+        CHECK(bytes);
+        check_residency(known, offset, bytes, size);
+        check_residency(known, offset, bytes, 1);
+        check_residency(known, offset + page - 1, bytes + page - 1, 2);
+        CHECK(region_unmap(bytes, size) == 0);
+    }
+    CHECK(region_file_close(file) == 0);
+    for (int shared = 0; shared < 2; shared++) {
+        unsigned char *bytes = map_anonymous(size, shared);
+        CHECK(bytes);
+        memset(bytes, 7, size);
+        check_residency(REGION_NO_FILE, 0, bytes, size);
+        CHECK(region_unmap(bytes, size) == 0);
+    }
+}
+
+static void untouched_memory_is_not_resident(void)
+{
+    unsigned char resident[4];
+    size_t page = region_page_size();
+    unsigned char *bytes = map_anonymous(4 * page, 1); /* shared: not joined to large pages */
+    CHECK(bytes);
+    bytes[page] = 7;
+    CHECK(region_residency(REGION_NO_FILE, 0, bytes, 4 * page, resident) == 0);
+    CHECK(resident[0] == 0 && resident[1] == 1 && resident[3] == 0);
+    CHECK(region_unmap(bytes, 4 * page) == 0);
+}
+
+static void pages_can_be_locked_and_unlocked(void)
+{
+    region_file file = open_new_file(100000, NULL);
+    unsigned char *bytes = map(file, REGION_READ, 4097, 90000), *memory = map_anonymous(90000, 0);
+    CHECK(bytes && memory);
+    CHECK(region_lock(bytes + 100, 1) == 0 && region_lock(memory, 1) == 0);
+    check_residency(file, 4097, bytes, 1);
+    CHECK(is_pattern(bytes, 4097, 90000));
+    CHECK(region_unlock(bytes + 100, 1) == 0 && region_unlock(memory, 1) == 0);
+    CHECK(region_unlock(memory, 1) == 0); /* once more does no harm */
+    CHECK(region_lock(memory, 90000) == 0);
+    CHECK(region_unmap(memory, 90000) == 0); /* locked pages go, too */
+    CHECK(region_unmap(bytes, 90000) == 0);
+    CHECK(region_file_close(file) == 0);
+}
+
+/* -------------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} tests[] = {
+#define TEST(name) {#name, name}
+    TEST(the_page_size_is_a_power_of_two),
+    TEST(error_texts_are_never_empty),
+    TEST(error_texts_stay_within_their_buffer),
+    TEST(a_path_tells_what_stands_there),
+    TEST(a_fifo_never_blocks),
+    TEST(an_open_file_tells_what_it_is),
+    TEST(a_missing_file_is_an_error_that_touches_nothing),
+    TEST(no_file_is_an_error),
+    TEST(a_directory_cannot_be_opened_for_writing),
+    TEST(a_new_file_is_empty_and_writable),
+    TEST(create_never_takes_an_existing_file),
+    TEST(identity_is_that_of_the_file),
+    TEST(the_modification_time_is_in_nanoseconds),
+    TEST(handles_stay_in_this_process),
+    TEST(a_duplicate_outlives_the_first_handle),
+    TEST(a_file_grows_by_zeros_and_shrinks_to_its_head),
+    TEST(a_file_that_cannot_grow_stays_as_it_was),
+    TEST(a_read_only_file_cannot_be_resized),
+    TEST(a_directory_can_be_synchronised),
+    TEST(relative_paths_start_at_the_current_directory),
+    TEST(names_may_be_unicode),
+    TEST(paths_may_be_longer_than_260_characters),
+    TEST(an_open_file_may_be_renamed),
+    TEST(an_open_file_may_be_deleted),
+    TEST(every_map_shows_the_bytes_of_the_file),
+    TEST(a_map_may_reach_the_end_of_a_file_of_any_size),
+    TEST(a_size_of_zero_does_nothing),
+    TEST(stores_reach_the_file_and_nothing_beside_it),
+    TEST(a_private_map_never_changes_the_file),
+    TEST(a_read_only_file_cannot_be_mapped_for_writing),
+    TEST(maps_of_one_file_see_the_same_bytes),
+    TEST(a_map_outlives_its_file_handle),
+    TEST(offsets_may_be_beyond_four_gigabytes),
+    TEST(mapping_never_changes_the_size_of_a_file),
+    TEST(an_impossible_map_is_an_error_that_touches_nothing),
+    TEST(anonymous_memory_is_zero_and_writable),
+    TEST(children_share_shared_memory),
+    TEST(resized_anonymous_memory_keeps_its_contents),
+    TEST(what_anonymous_memory_lost_does_not_come_back),
+    TEST(anonymous_memory_that_cannot_grow_stays_as_it_was),
+    TEST(a_growing_map_keeps_its_bytes_and_gains_zeros),
+    TEST(a_shrinking_map_keeps_its_head),
+    TEST(a_map_may_shrink_to_nothing_and_grow_again),
+    TEST(a_map_that_cannot_grow_stays_as_it_was),
+    TEST(a_revoked_map_is_zero_and_the_file_is_not),
+    TEST(revoking_leaves_other_maps_alone),
+    TEST(anonymous_memory_can_be_revoked),
+    TEST(any_part_of_a_map_can_be_flushed),
+    TEST(a_read_only_file_can_be_flushed),
+    TEST(advice_changes_no_byte),
+    TEST(evicting_a_map_keeps_its_stores),
+    TEST(evicting_anonymous_memory_keeps_its_stores),
+    TEST(touched_pages_are_resident),
+    TEST(untouched_memory_is_not_resident),
+    TEST(pages_can_be_locked_and_unlocked),
+};
+
+int main(int count, char **arguments)
+{
+    int passed = 0, failed = 0;
+    if (count != 2) {
+        printf("usage: %s DIRECTORY\n", arguments[0]);
+        return 2;
+    }
+    directory = arguments[1];
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* what was said before a crash is seen */
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
+        failed_here = 0;
+        tests[i].run();
+        if (failed_here) printf("FAILED %s\n", tests[i].name);
+        *(failed_here ? &failed : &passed) += 1;
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}

@@ -1,0 +1,147 @@
+"""An error of the system names the limit that was met."""
+
+import errno
+import sys
+
+import pytest
+
+from scikitplot.memmap import MemMap
+from scikitplot.memmap._limits import ADDRESS_SPACE, explain_lock, explain_memory, explain_space
+
+
+def test_more_than_the_address_space_is_enomem_that_says_so(leftovers):
+    before = leftovers()
+    with pytest.raises(OSError, match=f"Cannot map .* address space of a process ends at {ADDRESS_SPACE}") as caught:
+        MemMap.anonymous(sys.maxsize // 2)
+    assert caught.value.errno == errno.ENOMEM
+    assert leftovers() == before
+
+
+@pytest.mark.posix
+def test_file_larger_than_the_address_space_leaves_nothing(tmp_path, leftovers):
+    before = leftovers()
+    with pytest.raises(OSError, match=r"big\.bin") as caught:
+        MemMap.open(tmp_path / "big.bin", "w+", shape=sys.maxsize // 2, sparse=True)
+    assert caught.value.errno in (errno.ENOMEM, errno.EFBIG)
+    assert leftovers() == before
+
+
+ERROR_OF = """
+import resource, sys
+from scikitplot.memmap import MemMap, open_maps
+
+def error_of(call):
+    try:
+        call()
+    except OSError as error:
+        assert error.errno is not None
+        return str(error)
+    sys.exit("no error")
+"""
+
+
+@pytest.mark.posix
+def test_limit_on_the_address_space_is_named(make_file, run_python):
+    path = make_file(b"abc")
+    said = run_python(
+        ERROR_OF
+        + """
+allowed = 1 << 32
+resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
+print(error_of(lambda: MemMap.anonymous(1 << 33)))
+print(error_of(lambda: MemMap.open(sys.argv[1] + ".new", "w+", shape=1 << 33, sparse=True)))
+MemMap.anonymous(1 << 20).close()
+""",
+        path,
+    )
+    for line, size in zip(said.splitlines(), [1 << 33, 1 << 33], strict=True):
+        assert f"Cannot map {size} bytes" in line
+        assert f"limited to {1 << 32} bytes (ulimit -v)" in line
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.linux
+def test_limit_on_the_number_of_mappings_is_named(make_file, run_python):
+    with open("/proc/sys/vm/max_map_count") as setting:
+        most = int(setting.read())
+    if most > 200_000:
+        pytest.skip(f"vm.max_map_count is {most}: too many to use up")
+    path = make_file(bytes(2 * 4096))
+    said = run_python(
+        ERROR_OF
+        + """
+import mmap
+with open(sys.argv[1], "rb") as file:  # every other one of another page, so that none can be merged
+    maps = []
+    try:
+        while True:
+            offset = len(maps) % 2 * 4096
+            maps.append(mmap.mmap(-1, 4096, prot=mmap.PROT_READ if offset else mmap.PROT_WRITE))
+    except OSError:
+        spare = [maps.pop() for _ in range(20)]
+        for one in spare:
+            one.close()
+held = []
+print(error_of(lambda: [held.append(MemMap.open(sys.argv[1], offset=i % 2)) for i in range(100)]))
+for one in held:
+    one.close()
+for one in maps:
+    one.close()
+""",
+        path,
+    )
+    assert f"a process may have {most} mappings (vm.max_map_count)" in said
+    assert str(path) in said
+
+
+@pytest.mark.linux
+def test_overcommit_is_named_when_no_other_limit_was_met():
+    error = explain_memory(OSError(errno.ENOMEM, "Cannot allocate memory"), 1 << 30, None)
+    assert error.errno == errno.ENOMEM
+    assert "1073741824 bytes" in error.strerror
+    assert "vm.overcommit_memory" in error.strerror or "ulimit -v" in error.strerror
+
+
+@pytest.mark.posix
+def test_refused_lock_names_the_limit_and_locks_nothing(run_unprivileged):
+    said = run_unprivileged(
+        """
+allowed = 1 << 14
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (allowed, allowed))
+
+def locked():
+    with open("/proc/self/status") as status:
+        return next(line for line in status if line.startswith("VmLck")).split()[1]
+
+with MemMap.anonymous((8, 1 << 14)) as mm:
+    for rows in (None, slice(0, 2), [0, 3, 6]):
+        print(error_of(mm.lock, rows))
+        if sys.platform == "linux":
+            assert locked() == "0"
+    mm.lock([0])
+    mm.unlock([0])
+"""
+    )
+    lines = said.splitlines()
+    assert len(lines) == 3
+    for line, size in zip(lines, [1 << 17, 1 << 15, 3 << 14], strict=True):
+        assert f"cannot lock {size} bytes" in line
+        assert "may lock 16384 bytes (ulimit -l)" in line
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EFBIG])
+def test_no_space_says_how_much_was_needed(code):
+    error = explain_space(OSError(code, "No space left"), 12345, "/data/x")
+    assert (error.errno, error.filename, error.strerror) == (code, "/data/x", "No space left: the file needs 12345 bytes")
+
+
+def test_errors_of_another_kind_stay_as_they_are():
+    error = OSError(errno.EIO, "Input/output error", "/data/x")
+    assert explain_memory(error, 1, None) is error
+    assert explain_space(error, 1, None) is error
+
+
+def test_lock_error_keeps_its_code_and_file():
+    error = explain_lock(OSError(errno.EAGAIN, "Try again"), 99, "/data/x")
+    assert (error.errno, error.filename) == (errno.EAGAIN, "/data/x")
+    assert "cannot lock 99 bytes" in error.strerror

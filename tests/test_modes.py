@@ -1,0 +1,42 @@
+"""What the mode, access and order strings mean."""
+
+import pytest
+
+from scikitplot.memmap._modes import MODES, parse_access, parse_mode, parse_order
+
+
+@pytest.mark.parametrize(
+    ("name", "intent", "writes_file", "creates", "replaces"),
+    [
+        ("r", "read", False, False, False),
+        ("r+", "write", True, False, False),
+        ("c", "copy", False, False, False),
+        ("w+", "write", True, True, True),
+        ("x+", "write", True, True, False),
+    ],
+)
+def test_mode_says_how_a_file_is_opened_and_mapped(name, intent, writes_file, creates, replaces):
+    assert parse_mode(name) == (name, intent, writes_file, creates, replaces)
+
+
+@pytest.mark.parametrize(
+    ("long", "short"), [("readonly", "r"), ("readwrite", "r+"), ("copyonwrite", "c"), ("write", "w+")]
+)
+def test_long_mode_is_the_short_one(long, short):
+    assert parse_mode(long) is MODES[short]
+
+
+@pytest.mark.parametrize("mode", ["", "w", "x", "rb", "R", " r", "+r", "copy", None, 0, b"r", ["r"], {}])
+def test_unknown_mode_lists_the_five(mode):
+    with pytest.raises(ValueError, match=r"'r', 'r\+', 'c', 'w\+', 'x\+', not "):
+        parse_mode(mode)
+
+
+@pytest.mark.parametrize(
+    ("parse", "known"), [(parse_access, ["normal", "random", "sequential"]), (parse_order, ["C", "F"])]
+)
+def test_access_and_order_are_taken_as_they_are_or_refused(parse, known):
+    assert [parse(value) for value in known] == known
+    for unknown in ("", "c", "f", "A", "Random", None, 0, b"C", ["C"]):
+        with pytest.raises(ValueError, match=f"{known[0]}.*{known[-1]}.*, not "):
+            parse(unknown)

@@ -1,0 +1,468 @@
+"""advise, evict, residency, lock and unlock: pages, and never at the price of a store."""
+
+import ctypes
+import errno
+import mmap
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scikitplot.memmap import MemMap
+
+PAGE = mmap.PAGESIZE
+PAGES = 64
+
+KINDS = {
+    "r+": lambda path, n: MemMap.open(path, "r+", shape=n),
+    "w+": lambda path, n: MemMap.open(path, "w+", shape=n),
+    "c": lambda path, n: MemMap.open(path, "c", shape=n),
+    "anonymous": lambda path, n: MemMap.anonymous(n),
+    "shared anonymous": lambda path, n: MemMap.anonymous(n, shared=True),
+}
+
+
+def cached(path):
+    """The pages of a file that are in the system's cache, asked without the package."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        array = np.frombuffer(mapped, "u1")
+        flags = np.zeros(-(-array.size // PAGE), "u1")
+        failed = ctypes.CDLL(None, use_errno=True).mincore(
+            ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.size), ctypes.c_void_p(flags.ctypes.data)
+        )
+        assert not failed, os.strerror(ctypes.get_errno())
+        del array
+    return np.flatnonzero(flags & 1).tolist()
+
+
+def cool(path):
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def warm(path, pages):
+    """Bring just these pages into the system's cache, one by one: neighbours then leave it one by one, too."""
+    with open(path, "rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for page in pages:
+            os.pread(file.fileno(), 1, page * PAGE)
+
+
+@pytest.fixture
+def path(make_file):
+    return make_file(np.arange(PAGES * PAGE // 4, dtype="<u4"))
+
+
+@pytest.fixture
+def on_disk(path):
+    """The path of a file none of whose pages is in the system's cache."""
+    cool(path)
+    if cached(path):
+        pytest.skip("the temporary folder is in memory, where nothing can be evicted: set TMPDIR to a disk")
+    return path
+
+
+def mapping_field(path, name):
+    """A line of /proc/self/smaps about the mapping of a file."""
+    text = Path("/proc/self/smaps").read_text(errors="replace")
+    (entry,) = re.findall(rf"^\S+ .*{re.escape(str(path))}\n((?:[A-Z].*\n)+)", text, re.MULTILINE)
+    return re.search(rf"^{name}:\s*(.*)$", entry, re.MULTILINE)[1]
+
+
+def locked_bytes():
+    return int(re.search(r"VmLck:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+
+def pages_met(rows, row_nbytes, start=0):
+    """The pages of the file that rows lie on."""
+    met = set()
+    for row in rows:
+        first = start + row * row_nbytes
+        met.update(range(first // PAGE, (first + row_nbytes - 1) // PAGE + 1))
+    return sorted(met)
+
+
+# --------------------------------------------------------------------------------------------------------- advise
+
+
+@pytest.mark.linux
+def test_advise_changes_the_intent_of_the_whole_map(path):
+    with MemMap.open(path, access="random") as mm:
+        assert (mm.access, "rr" in mapping_field(path, "VmFlags").split()) == ("random", True)
+        mm.advise("sequential")
+        assert (mm.access, "sr" in mapping_field(path, "VmFlags").split()) == ("sequential", True)
+        mm.advise("normal")
+        assert mm.access == "normal"
+        assert not {"rr", "sr"} & set(mapping_field(path, "VmFlags").split())
+
+
+@pytest.mark.linux
+def test_resize_keeps_the_intent(path):
+    with MemMap.open(path, "r+", access="random") as mm:
+        mm.resize(10 * PAGE)
+        assert "rr" in mapping_field(path, "VmFlags").split()
+
+
+def test_advise_refuses_an_unknown_intent_and_keeps_the_old(path):
+    with MemMap.open(path, access="random") as mm:
+        with pytest.raises(ValueError, match="'normal', 'random', 'sequential', not 'often'"):
+            mm.advise("often")
+        assert mm.access == "random"
+
+
+# ---------------------------------------------------------------------------------------------------------- evict
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_evict_loses_no_store(path, make):
+    rows = (None, slice(100, 5000), slice(None, None, 3 * PAGE), [0, PAGE + 1, -1], [], 5 * PAGE + np.arange(10))
+    expected = np.random.default_rng(1).integers(0, 256, PAGES * PAGE, dtype="u1")
+    with make(path, PAGES * PAGE) as mm:
+        mm[:] = expected
+        for chosen in rows:
+            mm.evict(chosen)
+            np.testing.assert_array_equal(mm[...], expected)
+            mm[::999] += 1
+            expected[::999] += 1
+            mm.evict(chosen)
+            assert mm.read_at(0, mm.nbytes) == expected.tobytes()
+
+
+def test_evict_loses_no_store_of_a_locked_page(path):
+    for make in KINDS.values():
+        with make(path, PAGE) as mm:
+            mm[:] = 7
+            mm.lock()
+            mm.evict()
+            assert (mm[...] == 7).all()
+
+
+def test_what_evict_gives_back_reaches_the_file(path):
+    with MemMap.open(path, "r+") as mm:
+        mm[:] = 7
+        mm.evict()
+        assert path.read_bytes() == b"\7" * mm.nbytes
+
+
+def test_evict_on_a_copy_on_write_map_changes_no_file(path):
+    before = path.read_bytes()
+    with MemMap.open(path, "c") as mm:
+        mm[:] = 7
+        mm.evict()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_evicted_pages_leave_the_process_and_the_cache(on_disk, mode):
+    with MemMap.open(on_disk, mode) as mm:
+        total = int(mm[...].sum(dtype="u8"))
+        assert mm.residency().all()
+        mm.evict()
+        assert mapping_field(on_disk, "Rss") == "0 kB"
+        assert mm.residency().mean() == 0
+        assert cached(on_disk) == []
+        assert int(mm[...].sum(dtype="u8")) == total
+
+
+@pytest.mark.linux
+def test_evicted_stores_leave_the_cache_as_well(on_disk):
+    with MemMap.open(on_disk, "r+") as mm:
+        mm[:] = 3
+        mm.evict()
+        assert cached(on_disk) == []
+
+
+@pytest.mark.linux
+def test_evicted_views_are_read_again(on_disk):
+    with MemMap.open(on_disk, dtype="<u4") as mm:
+        part = mm[1000:2000]
+        mm.evict()
+        assert part.tolist() == list(range(1000, 2000))
+        del part
+
+
+EMPTY: list[int] = []
+ROWS = {
+    "slice": slice(3, 6),
+    "slice with a step": slice(1, 40, 13),
+    "slice backwards": slice(40, 3, -12),
+    "negative": [-1, -5],
+    "list": [9, 2, 2, 30],
+    "unsigned": np.array([7, 8, 20], "u1"),
+    "2-D": [[1, 2], [8, 9]],
+    "empty list": EMPTY,
+    "empty slice": slice(5, 5),
+    "one": 4,
+}
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize("row_nbytes", [PAGE, PAGE // 2 + 12])
+def test_evict_and_residency_mean_just_the_pages_that_rows_meet(on_disk, rows, row_nbytes):
+    length = PAGES * PAGE // row_nbytes
+    chosen = np.atleast_1d(np.arange(length)[rows]).ravel() if rows is not EMPTY else []
+    met = pages_met(chosen, row_nbytes)
+    warm(on_disk, range(PAGES))
+    with MemMap.open(on_disk, shape=(length, row_nbytes)) as mm:
+        assert mm.residency(rows).tolist() == [True] * len(met)
+        mm.evict(rows)
+        assert mm.residency(rows).tolist() == [False] * len(met)
+        assert cached(on_disk) == sorted(set(range(PAGES)) - set(met))
+
+
+@pytest.mark.parametrize("rows", [[64], [-65], slice(0, 1)], ids=str)
+def test_rows_out_of_range_are_refused_but_slices_are_clipped(path, rows):
+    with MemMap.open(path, shape=(PAGES, PAGE)) as mm:
+        for call in (mm.evict, mm.residency, mm.lock, mm.unlock, mm.flush):
+            if isinstance(rows, slice):
+                call(slice(60, 1000))
+            else:
+                with pytest.raises(IndexError, match=rf"{rows[0]} is out of range for 64 rows"):
+                    call(rows)
+
+
+@pytest.mark.parametrize("rows", [[1.5], [True, False], "a", [None]], ids=str)
+def test_rows_that_are_no_integers_are_refused(path, rows):
+    with MemMap.open(path) as mm:
+        for call in (mm.evict, mm.residency, mm.lock, mm.unlock, mm.flush):
+            with pytest.raises(TypeError, match="integers"):
+                call(rows)
+
+
+@pytest.mark.parametrize("rows", [slice(None), [0], []], ids=str)
+def test_rows_of_an_nd_fortran_map_are_refused_but_none_means_all(path, rows):
+    with MemMap.open(path, "r+", shape=(PAGES, PAGE), order="F") as mm:
+        for call in (mm.evict, mm.residency, mm.lock, mm.unlock, mm.flush):
+            with pytest.raises(ValueError, match="scattered"):
+                call(rows)
+        assert mm.residency().size == PAGES
+        mm.evict()
+    with MemMap.open(path, order="F") as flat:  # one dimension: the rows are where they are in C order
+        assert flat.residency([0, PAGE]).size == 2
+
+
+def test_empty_and_0d_maps_have_no_page_too_many(make_file):
+    for shape in (0, (0, 5), (5, 0)):
+        with MemMap.open(make_file(), "r+", shape=shape) as mm:
+            for rows in (None, slice(None), []):
+                assert mm.residency(rows).shape == (0,)
+                assert mm.residency(rows).dtype == bool
+                mm.evict(rows)
+                mm.lock(rows)
+                mm.unlock(rows)
+                mm.flush(rows)
+    with MemMap.anonymous((), "f8") as mm:
+        mm[...] = 2.5
+        mm.evict()
+        assert mm.residency().shape == (1,)
+        assert mm[()] == 2.5
+
+
+# ------------------------------------------------------------------------------------------------------ residency
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("offset", [0, 1, PAGE - 1, PAGE, 3 * PAGE + 13])
+@pytest.mark.parametrize("start", [0, 7, 2 * PAGE + 1])
+def test_windows_and_offsets_meet_the_pages_of_the_file(on_disk, offset, start):
+    stop = start + 9 * PAGE + 5
+    with MemMap.open(on_disk, offset=offset) as mm, mm.window(start, stop) as part:
+        assert mm.residency().size == PAGES - offset // PAGE
+        warm(on_disk, range(PAGES))
+        met = pages_met(range(stop - start), 1, offset + start)
+        assert part.residency().tolist() == [True] * len(met)
+        part.evict()
+        assert part.residency().tolist() == [False] * len(met)
+        assert cached(on_disk) == sorted(set(range(PAGES)) - set(met))
+        warm(on_disk, [(offset + start + PAGE) // PAGE])
+        assert np.flatnonzero(part.residency()).tolist() == [(offset + start + PAGE) // PAGE - met[0]]
+        assert part.residency([PAGE, -1]).tolist() == [True, False]
+
+
+@pytest.mark.linux
+def test_residency_tells_which_pages_are_cached_and_touches_none(on_disk):
+    pages = [0, 5, 6, 40, PAGES - 1]
+    warm(on_disk, pages)
+    with MemMap.open(on_disk) as mm:
+        for _ in range(3):
+            flags = mm.residency()
+            assert flags.dtype == bool
+            assert flags.size == PAGES
+            assert np.flatnonzero(flags).tolist() == pages
+        assert mapping_field(on_disk, "Rss") == "0 kB"
+    assert cached(on_disk) == pages
+
+
+@pytest.mark.linux
+def test_the_last_page_counts_although_the_file_ends_within_it(make_file):
+    path = make_file(b"\1" * (2 * PAGE + 1))
+    with MemMap.open(path) as mm:
+        mm.read_at(2 * PAGE, 1)
+        assert mm.residency().size == 3
+        assert mm.residency([-1]).tolist() == [True]
+    with MemMap.open(path, shape=PAGE, offset=PAGE) as mm:
+        assert mm.residency().size == 1
+
+
+@pytest.mark.linux
+def test_residency_of_anonymous_memory_tells_which_pages_were_written():
+    with MemMap.anonymous((PAGES, PAGE), shared=True) as mm:
+        assert not mm.residency().any()
+        mm[3] = 1
+        mm[PAGES - 1, -1] = 1
+        assert np.flatnonzero(mm.residency()).tolist() == [3, PAGES - 1]
+
+
+@pytest.mark.linux
+@pytest.mark.skipif(sys.platform == "linux" and os.geteuid() != 0, reason="needs root, to make a file of another owner")
+@pytest.mark.usefixtures("on_disk")
+def test_residency_is_right_for_a_file_of_another_owner_and_leaves_its_pages_alone(run_python):
+    code = """if True:
+        import os, sys, tempfile
+        import numpy as np
+        from scikitplot.memmap import MemMap
+        PAGES, PAGE = 600, int(sys.argv[2])
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(sys.argv[1])) as folder:
+            os.chmod(folder, 0o755)
+            path = os.path.join(folder, "data.bin")
+            with open(path, "wb") as file:
+                os.chmod(path, 0o644)
+                file.write(b"x" * PAGES * PAGE)
+                file.flush()
+                os.fsync(file.fileno())
+            root = MemMap.open(path)
+            root.evict()
+            assert not root.residency().any()
+
+            def as_nobody(call):
+                os.seteuid(65534)
+                try:
+                    return call()
+                finally:
+                    os.seteuid(0)
+
+            mm = as_nobody(lambda: MemMap.open(path))
+            part = mm.window(3 * PAGE + 7, -9)
+            assert as_nobody(mm.residency).mean() == 0
+            assert as_nobody(part.residency).mean() == 0
+            assert not root.residency().any()
+            pages = [0, 3, 255, 256, 300, PAGES - 1]
+            with open(path, "rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+                for page in pages:
+                    os.pread(file.fileno(), 1, page * PAGE)
+            print(np.flatnonzero(as_nobody(mm.residency)).tolist() == pages)
+            print(np.flatnonzero(as_nobody(part.residency)).tolist() == [page - 3 for page in pages[1:]])
+            print(as_nobody(lambda: mm.residency([0, PAGE, 255 * PAGE])).tolist())
+            print(np.flatnonzero(root.residency()).tolist() == pages)
+            mm[...].sum()
+            print(as_nobody(mm.residency).all(), root.residency().all())
+            as_nobody(mm.evict)
+            part.close()
+            mm.close()
+            root.close()
+    """
+    open_to_all = Path(tempfile.gettempdir(), "data.bin")  # pytest's own folders are not
+    printed = run_python(code, open_to_all, PAGE)
+    assert printed.splitlines() == ["True", "True", "[True, False, True]", "True", "True True"]
+
+
+@pytest.mark.linux
+def test_residency_opens_nothing_that_stays_open(path, leftovers):
+    with MemMap.open(path) as mm:
+        before = leftovers()
+        for _ in range(5):
+            mm.residency()
+            mm.evict()
+        assert leftovers() == before
+
+
+# ------------------------------------------------------------------------------------------------ lock and unlock
+
+
+@pytest.mark.linux
+def test_lock_keeps_pages_until_unlock_or_close(path):
+    before = locked_bytes()
+    with MemMap.open(path, shape=(PAGES, PAGE)) as mm:
+        mm.lock(slice(2, 5))
+        assert locked_bytes() - before == 3 * PAGE
+        assert mm.residency(slice(2, 5)).all()
+        mm.lock([10, 11, -1])
+        assert locked_bytes() - before == 6 * PAGE
+        mm.unlock([3, -1])
+        assert locked_bytes() - before == 4 * PAGE
+        mm.lock()
+        assert locked_bytes() - before == PAGES * PAGE
+        mm.unlock()
+        assert locked_bytes() == before
+        mm.lock([0])
+    assert locked_bytes() == before
+
+
+@pytest.mark.linux
+def test_lock_widens_to_whole_pages(path):
+    before = locked_bytes()
+    with MemMap.open(path, offset=100) as mm, mm.window(PAGE - 101, PAGE - 99) as part:
+        part.lock()
+        assert locked_bytes() - before == 2 * PAGE
+        mm.unlock()
+        assert locked_bytes() == before
+
+
+REFUSED = """if True:
+    import os, re, resource, sys
+    from pathlib import Path
+    from scikitplot.memmap import MemMap
+    PAGE = int(sys.argv[1])
+    mm = MemMap.anonymous((16, PAGE))
+    named = MemMap.open(sys.argv[2])
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (2 * PAGE, 2 * PAGE))
+    if os.geteuid() == 0:
+        os.setuid(65534)
+
+    def locked():
+        return int(re.search(r"VmLck:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 // PAGE
+
+    def refuse(mm, rows):
+        try:
+            mm.lock(rows)
+        except OSError as error:
+            return error
+        raise AssertionError("not refused")
+"""
+
+
+@pytest.mark.linux
+def test_a_refused_lock_names_the_limit_and_locks_nothing(path, run_python):
+    code = """
+    for map_, rows in ((mm, None), (mm, [0, 5, 9]), (named, None)):
+        error = refuse(map_, rows)
+        print(error.errno, error.filename, locked(), error.strerror, sep="; ")
+    mm.lock([0, 5])
+    print(locked())
+    mm.close(), named.close()
+    """
+    lines = run_python(REFUSED + code, PAGE, path).splitlines()
+    sizes, names = (16 * PAGE, 3 * PAGE, PAGES * PAGE), (None, None, path)
+    for line, size, name in zip(lines, sizes, names, strict=False):
+        assert re.match(rf"({errno.ENOMEM}|{errno.EPERM}|{errno.EAGAIN}); {re.escape(str(name))}; 0; ", line), line
+        assert re.search(rf"{size} bytes.*{2 * PAGE} bytes \(ulimit -l\)", line), line
+    assert lines[-1] == "2"
+
+
+@pytest.mark.linux
+def test_a_refused_lock_leaves_earlier_locks_alone(path, run_python):
+    code = """
+    mm.lock([0])
+    refuse(mm, [0, 5, 9])
+    print(locked())
+    mm.close(), named.close()
+    """
+    assert run_python(REFUSED + code, PAGE, path) == "1"

@@ -1,0 +1,326 @@
+"""Pickling by reference: small, checked when it is opened again, refused where there is nothing to refer to."""
+
+import copy
+import errno
+import multiprocessing
+import os
+import pickle
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from scikitplot.memmap import MemMap, open_maps
+
+PATH_MAP = "SCIKITPLOT_MEMMAP_PATH_MAP"
+
+
+class Sub(MemMap):
+    """A subclass of a module that can be imported."""
+
+
+@pytest.fixture
+def path(make_file):
+    return make_file(np.arange(4096, dtype="<u2"))
+
+
+def settled(path):
+    """Give a file a modification time of its own, one that no later write repeats."""
+    os.utime(path, ns=(10**18, 10**18))
+    return path
+
+
+ATTRIBUTES = ("path", "dtype", "shape", "offset", "order", "access", "strides", "nbytes", "writable", "shared")
+
+LAYOUTS = [
+    {},
+    {"dtype": "<u2"},
+    {"dtype": ">f4", "shape": (-1, 4), "offset": 16, "order": "F"},
+    {"dtype": [("a", "S3"), ("b", "<u2", 2)], "shape": 7, "offset": 3, "access": "random"},
+    {"dtype": "M8[ns]", "shape": (2, 3), "access": "sequential"},
+    {"shape": ()},
+    {"shape": (0, 3)},
+]
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_a_pickle_opens_the_same_file_with_the_same_layout(path, mode, layout, protocol):
+    with MemMap.open(path, mode, **layout) as mm:
+        again = pickle.loads(pickle.dumps(mm, protocol))
+        with again:
+            assert again is not mm
+            assert again.mode == mode
+            assert [getattr(again, name) for name in ATTRIBUTES] == [getattr(mm, name) for name in ATTRIBUTES]
+            np.testing.assert_array_equal(again[...], mm[...])
+            assert again in open_maps()
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, 1 << 20, 1 << 40])
+def test_a_pickle_is_small_whatever_the_size(tmp_path, nbytes):
+    path = tmp_path / ("long-name-" * 20)
+    with open(path, "wb") as file:
+        file.truncate(nbytes)
+    dtype = np.dtype([("name", "S16"), ("vector", "<f4", 4)])
+    with MemMap.open(path, dtype=dtype, shape=nbytes // dtype.itemsize) as mm:
+        assert len(pickle.dumps(mm)) < 2000
+        again = pickle.loads(pickle.dumps(mm))
+        assert again.nbytes == mm.nbytes
+        again.close()
+
+
+@pytest.mark.parametrize("mode", ["w+", "x+"])
+def test_made_files_are_opened_again_as_r_plus(tmp_path, mode):
+    with MemMap.open(tmp_path / "new", mode, shape=5) as mm:
+        mm[:] = 3
+        with pickle.loads(pickle.dumps(mm)) as again:
+            assert again.mode == "r+"
+            again[0] = 9
+            assert mm[0] == 9
+            assert (tmp_path / "new").stat().st_size == 5
+
+
+def test_a_window_pickles_as_the_rows_it_shows(path):
+    with MemMap.open(path, dtype="<u2", shape=(-1, 2), offset=8) as mm, mm.window(10, 20) as part:
+        with part.window(2, -1) as inner, pickle.loads(pickle.dumps(inner)) as again:
+            assert again.shape == (7, 2)
+            assert again.offset == inner.offset == 8 + 12 * 4
+            np.testing.assert_array_equal(again[...], mm[12:19])
+        assert len(pickle.dumps(part)) < 2000
+
+
+def test_a_subclass_comes_back_as_itself(path):
+    with Sub.open(path) as mm:
+        code = pickle.dumps(mm)
+    with pickle.loads(code) as again:
+        assert type(again) is Sub
+
+
+def test_copies_are_maps_of_their_own(path):
+    with MemMap.open(path, "r+", dtype="<u2") as mm:
+        for make in (copy.copy, copy.deepcopy):
+            with make(mm) as again:
+                assert again is not mm
+                again[0] += 1
+                assert again[0] == mm[0]
+        assert not mm.closed
+
+
+# ----------------------------------------------------------------------------------------------- another process
+
+WORKER = """if True:
+    import pickle, sys
+    mm = pickle.loads(bytes.fromhex(sys.argv[1]))
+    print(mm.mode, mm.shape, int(mm[3]), mm.path)
+    if mm.writable:
+        mm[3] = 77
+        mm.flush()
+    mm.close()
+"""
+
+
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_another_process_opens_the_pickle(path, run_python, mode):
+    with MemMap.open(path, mode, dtype="<u2") as mm:
+        printed = run_python(WORKER, pickle.dumps(mm).hex())
+        assert printed == f"{mode} (4096,) 3 {path}"
+        assert mm[3] == (77 if mode == "r+" else 3)
+
+
+def test_maps_are_handed_to_a_pool_of_spawned_workers(path):
+    with MemMap.open(path, dtype="<u2") as mm, multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(np.sum, [mm]) == [mm[...].sum()]
+
+
+# -------------------------------------------------------------------------------------------------------- refused
+
+
+def test_copy_on_write_maps_refuse_with_the_remedy(path):
+    with MemMap.open(path, "c") as mm, pytest.raises(TypeError, match='mode "c" .*mode "r".*mm'):
+        pickle.dumps(mm)
+
+
+def test_private_anonymous_maps_refuse_with_the_remedy():
+    with MemMap.anonymous(3) as mm, pytest.raises(TypeError, match=r"[Aa]nonymous .*(file|shared=True)"):
+        pickle.dumps(mm)
+
+
+@pytest.mark.posix
+def test_maps_of_nameless_files_refuse_with_the_remedy(path):
+    with open(path, "rb") as file:
+        path.unlink()
+        with MemMap.open(file) as mm, pytest.raises(TypeError, match="without a name .*open the file by its path"):
+            pickle.dumps(mm)
+
+
+def test_maps_of_named_file_objects_pickle(path):
+    with open(path, "rb") as file, MemMap.open(file) as mm, pickle.loads(pickle.dumps(mm)) as again:
+        assert again.path == str(path)
+
+
+def test_closed_maps_refuse(path):
+    mm = MemMap.open(path)
+    mm.close()
+    with pytest.raises(ValueError, match=re.escape(f"MemMap is closed: {path}")):
+        pickle.dumps(mm)
+
+
+# --------------------------------------------------------------------------------------- is it still the same file
+
+
+@pytest.fixture
+def check_refused(path, leftovers):
+    """Pickle a map of `path`, change the file, and see that loading says what changed, and leaves nothing open."""
+
+    def check(mode, change, match, exception=OSError):
+        with MemMap.open(settled(path), mode) as mm:
+            code = pickle.dumps(mm)
+        change()
+        before = leftovers(), open_maps()
+        with pytest.raises(exception, match=match) as caught:
+            pickle.loads(code)
+        assert caught.value.filename == str(path)
+        assert (leftovers(), open_maps()) == before
+
+    return check
+
+
+@pytest.mark.parametrize("mode", ["r", "r+"])
+@pytest.mark.parametrize("size", [0, 8191, 8193])
+def test_a_file_of_another_size_is_refused(path, check_refused, mode, size):
+    check_refused(mode, lambda: os.truncate(path, size), f"size was 8192 bytes and is {size}")
+
+
+def test_a_file_that_was_modified_is_refused_for_r(path, check_refused):
+    check_refused("r", lambda: os.utime(path, ns=(10**18, 10**18 + 10**9)), "modified at 2001-09-09T01:46:41")
+
+
+def test_a_file_that_was_modified_is_accepted_for_r_plus(path):
+    with MemMap.open(settled(path), "r+") as mm:
+        code = pickle.dumps(mm)
+        mm[0] = 9
+    os.utime(path)
+    with pickle.loads(code) as again:
+        assert again[0] == 9
+
+
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_a_file_that_was_replaced_is_refused_although_size_and_time_agree(path, check_refused, mode, tmp_path):
+    def replace():
+        other = tmp_path / "other"
+        other.write_bytes(path.read_bytes())
+        os.replace(settled(other), path)
+
+    check_refused(mode, replace, "another file has taken its name")
+
+
+def test_a_file_that_is_gone_is_reported_as_missing(path, check_refused):
+    check_refused("r", path.unlink, re.escape(os.strerror(errno.ENOENT)), FileNotFoundError)
+
+
+def test_a_folder_in_its_place_is_refused(path, check_refused):
+    def replace():
+        path.unlink()
+        path.mkdir()
+
+    check_refused("r", replace, "file|directory")
+
+
+@pytest.mark.posix
+def test_a_fifo_in_its_place_is_refused_at_once(path, check_refused):
+    def replace():
+        path.unlink()
+        os.mkfifo(path)
+
+    check_refused("r", replace, r".")
+
+
+def test_a_resized_map_pickles_with_its_new_size(path):
+    with MemMap.open(path, "r+") as mm:
+        mm.resize(10_000)
+        mm.append([1])
+        with pickle.loads(pickle.dumps(mm)) as again:
+            assert len(again) == 10_001
+
+
+def test_a_map_whose_file_was_replaced_after_opening_is_refused(path, tmp_path):
+    with MemMap.open(settled(path)) as mm:
+        other = tmp_path / "other"
+        other.write_bytes(path.read_bytes())
+        try:
+            os.replace(settled(other), path)
+        except PermissionError:
+            assert sys.platform == "win32"  # where a mapped file keeps its name
+            return
+        code = pickle.dumps(mm)
+    with pytest.raises(OSError, match="another file has taken its name"):
+        pickle.loads(code)
+
+
+# ---------------------------------------------------------------------------------------------------- other mounts
+
+
+@pytest.fixture
+def moved(path, tmp_path):
+    """A pickle of a file in one folder, and a copy of that file under another."""
+    there, here = tmp_path / "there" / "deep", tmp_path / "here"
+    there.mkdir(parents=True)
+    (here / "deep").mkdir(parents=True)
+    old = settled(path.rename(there / "data.bin"))
+    with MemMap.open(old, dtype="<u2") as mm:
+        code = pickle.dumps(mm)
+    copied = here / "deep" / "data.bin"
+    copied.write_bytes(old.read_bytes())
+    old.unlink()
+    return code, tmp_path / "there", here, settled(copied)
+
+
+def test_path_map_finds_the_file_under_another_mount(moved, monkeypatch):
+    code, there, here, copied = moved
+    with pytest.raises(FileNotFoundError):
+        pickle.loads(code)
+    other = os.pathsep.join(["/nothing=/else", f"{there}={here}"])
+    for value in (f"{there}={here}", f"{there}{os.sep}={here}{os.sep}", other):
+        monkeypatch.setenv(PATH_MAP, value)
+        with pickle.loads(code) as mm:
+            assert mm.path == str(copied)
+            assert mm[5] == 5
+            with pickle.loads(pickle.dumps(mm)) as again:
+                assert again.path == mm.path
+
+
+def test_path_map_replaces_whole_folder_names_only(moved, monkeypatch):
+    code, there, here, _ = moved
+    monkeypatch.setenv(PATH_MAP, f"{str(there)[:-1]}={here}")
+    with pytest.raises(FileNotFoundError):
+        pickle.loads(code)
+
+
+def test_path_map_still_checks_size_and_time(moved, monkeypatch):
+    code, there, here, copied = moved
+    monkeypatch.setenv(PATH_MAP, f"{there}={here}")
+    os.utime(copied, ns=(0, 0))
+    with pytest.raises(OSError, match="modified"):
+        pickle.loads(code)
+    os.truncate(copied, 5)
+    with pytest.raises(OSError, match="size was 8192 bytes and is 5"):
+        pickle.loads(code)
+
+
+def test_path_map_leaves_other_paths_alone(path, monkeypatch):
+    with MemMap.open(path) as mm:
+        code = pickle.dumps(mm)
+    for value in ("", "=", "/elsewhere=/here", "nonsense"):
+        monkeypatch.setenv(PATH_MAP, value)
+        with pickle.loads(code) as again:
+            assert again.path == str(path)
+
+
+def test_nothing_that_pickles_show_is_a_descriptor_or_an_address(path):
+    with MemMap.open(path, "r+") as mm:
+        code = pickle.dumps(mm)
+        address = mm[...].__array_interface__["data"][0]
+    assert str(address).encode() not in code
+    assert address.to_bytes(8, "little") not in code

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Build the C layer of this system by itself and test it: plain, then with the address and undefined-behaviour checkers.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+platform=$root/scikitplot/memmap/_platform
+build=$(mktemp -d)
+shm=
+trap 'rm -rf "$build" $shm' EXIT
+# on tmpfs a file can grow to a size that cannot be mapped
+if [ -w /dev/shm ]; then shm=$(mktemp -d /dev/shm/region.XXXXXX); fi
+
+check() { # NAME FLAGS...
+    local name=$1 parent
+    shift
+    echo "C layer, $(uname -s) $(uname -m), $name"
+    "${CC:-gcc}" -std=gnu11 -g -Wall -Wextra -Werror "$@" -I"$platform" \
+        "$root/tests/platform/test_region.c" "$platform/region_posix.c" -o "$build/test_region"
+    for parent in "$build" $shm; do
+        "$build/test_region" "$(mktemp -d "$parent/files.XXXXXX")"
+    done
+}
+
+check "GCC build" -O2
+check "GCC build with ASan and UBSan" -O1 -fsanitize=address,undefined -fno-sanitize-recover=all

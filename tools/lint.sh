@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Check style, types and warnings: everything that can be found without running a test.
+# Needs the group "lint" and the package, both installed in the Python that is first in PATH.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+platform=scikitplot/memmap/_platform
+
+check() { # NAME COMMAND...
+    echo "lint: $1"
+    "${@:2}"
+}
+compile() { # COMPILER FILES...
+    local file
+    for file in "${@:2}"; do
+        "$1" -std=gnu11 -O2 -Wall -Wextra -Werror -I"$platform" -c "$file" -o /dev/null
+    done
+}
+types_of_installed() { # from elsewhere, so that what is installed is looked at and not the sources here
+    local config=$PWD/pyproject.toml
+    (cd / && MYPY_CACHE_DIR=/dev/null stubtest scikitplot.memmap --mypy-config-file "$config")
+}
+
+check ruff ruff check .
+check "ruff format" ruff format --check .
+check cython-lint cython-lint scikitplot
+check mypy mypy
+check stubtest types_of_installed
+check "C, ${CC:-gcc}" compile "${CC:-gcc}" "$platform"/*_posix.c tests/platform/*.c
+if command -v x86_64-w64-mingw32-gcc >/dev/null; then
+    check "C, mingw" compile x86_64-w64-mingw32-gcc "$platform"/*_windows.c tests/platform/*.c
+fi
