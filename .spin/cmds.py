@@ -34,8 +34,12 @@ def lint():
 @click.argument("asv_args", nargs=-1)
 def bench(peers, asv_args):
     """Run the benchmarks in this Python; arguments go to `asv run`."""
-    suite = ["asv", "run", "--config", "benchmarks/asv.conf.json", "--python=same", "--show-stderr", *asv_args]
-    util.run([sys.executable, "benchmarks/peers.py"] if peers else suite)
+    if peers:
+        util.run([sys.executable, "benchmarks/peers.py"])
+        return
+    config = "--config=benchmarks/asv.conf.json"
+    util.run(["asv", "machine", config, "--yes"], output=False)  # else the first run stops to ask
+    util.run(["asv", "run", config, "--python=same", "--show-stderr", *asv_args])
 
 
 @click.command()

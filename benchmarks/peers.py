@@ -26,8 +26,8 @@ import pyarrow
 
 from scikitplot.memmap import MemMap
 
-ROUNDS = 21  # without the one that is dropped
-SAMPLE = 0.02  # seconds that a contender runs per round
+ROUNDS = 101  # without the one that is dropped
+SAMPLE = 0.002  # seconds that a contender runs per round: too short to be interrupted often
 SIZES = {"1MiB": 1 << 20, "1GiB": 1 << 30, "1TiB": 1 << 40}  # of sparse files
 
 BARE_CALLS = "bare system calls"

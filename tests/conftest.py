@@ -38,6 +38,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(need)
 
 
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what pytest and the libraries made need not be looked at by every gc.collect()
+
+
 class Footprint(NamedTuple):
     """What a process holds of a folder."""
 

@@ -7,9 +7,8 @@ import pytest
 
 from scikitplot.memmap import MemMap
 
-ATTRIBUTES = (
-    "path mode dtype shape ndim size itemsize nbytes strides offset order access writable shared closed damaged".split()
-)
+ATTRIBUTES = ["path", "mode", "dtype", "shape", "ndim", "size", "itemsize", "nbytes", "strides", "offset", "order"]
+ATTRIBUTES += ["access", "writable", "shared", "closed", "damaged"]
 
 
 @pytest.fixture
@@ -130,19 +129,14 @@ def test_truth_is_that_of_an_ndarray():
 
 def test_equality_is_identity(path):
     with MemMap.open(path) as one, MemMap.open(path) as other:
-        assert one == one  # noqa: PLR0124
+        assert one == one
         assert one != other
         assert len({one, other, one}) == 2
 
 
-def test_arithmetic_is_not_done_on_the_map_itself(path):
-    with MemMap.open(path) as mm:
-        for name in ("__add__", "__mul__", "__lt__", "__neg__", "sum", "copy", "chunks", "T", "__array_ufunc__"):
-            if name == "__lt__":
-                with pytest.raises(TypeError):
-                    mm < mm  # noqa: B015
-            elif name != "chunks":
-                assert not hasattr(mm, name), name
+@pytest.mark.parametrize("name", ["__add__", "__neg__", "__array_ufunc__", "__array_function__", "sum", "copy", "T"])
+def test_arithmetic_is_not_done_on_the_map_itself(name):
+    assert not hasattr(MemMap, name)
 
 
 def test_map_takes_no_other_attributes(path):

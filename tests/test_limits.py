@@ -131,8 +131,8 @@ with MemMap.anonymous((8, 1 << 14)) as mm:
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EFBIG])
 def test_no_space_says_how_much_was_needed(code):
-    error = explain_space(OSError(code, "No space left"), 12345, "/data/x")
-    assert (error.errno, error.filename, error.strerror) == (code, "/data/x", "No space left: the file needs 12345 bytes")
+    error = explain_space(OSError(code, "No space"), 12345, "/data/x")
+    assert (error.errno, error.filename, error.strerror) == (code, "/data/x", "No space: the file needs 12345 bytes")
 
 
 def test_errors_of_another_kind_stay_as_they_are():

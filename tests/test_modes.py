@@ -2,7 +2,8 @@
 
 import pytest
 
-from scikitplot.memmap._modes import MODES, parse_access, parse_mode, parse_order
+from scikitplot.memmap import MemMap
+from scikitplot.memmap._modes import ACCESSES, MODES, ORDERS, parse_mode
 
 
 @pytest.mark.parametrize(
@@ -32,11 +33,11 @@ def test_unknown_mode_lists_the_five(mode):
         parse_mode(mode)
 
 
-@pytest.mark.parametrize(
-    ("parse", "known"), [(parse_access, ["normal", "random", "sequential"]), (parse_order, ["C", "F"])]
-)
-def test_access_and_order_are_taken_as_they_are_or_refused(parse, known):
-    assert [parse(value) for value in known] == known
+@pytest.mark.parametrize(("name", "known"), [("access", ACCESSES), ("order", ORDERS)])
+def test_access_and_order_are_taken_as_they_are_or_refused(name, known):
+    for value in known:
+        with MemMap.open(shape=(2, 3), **{name: value}) as mm:
+            assert getattr(mm, name) == value
     for unknown in ("", "c", "f", "A", "Random", None, 0, b"C", ["C"]):
-        with pytest.raises(ValueError, match=f"{known[0]}.*{known[-1]}.*, not "):
-            parse(unknown)
+        with pytest.raises(ValueError, match=f"Expected {name} to be one of '{known[0]}'.*'{known[-1]}', not "):
+            MemMap.open(shape=(2, 3), **{name: unknown})

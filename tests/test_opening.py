@@ -425,6 +425,15 @@ def test_map_of_mode_r_keeps_no_file_open(make_file):
         assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.linux
+def test_map_of_a_file_object_keeps_one_file_open(make_file):
+    with open(make_file(b"abc"), "rb") as file:
+        before = len(os.listdir("/proc/self/fd"))
+        with MemMap.open(file):
+            assert len(os.listdir("/proc/self/fd")) == before + 1
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
 @pytest.mark.posix
 def test_10_000_maps_are_open_under_a_limit_of_1024_files(make_file, run_python):
     said = run_python(

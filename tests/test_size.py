@@ -4,6 +4,8 @@ import errno
 import mmap
 import os
 import re
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,6 +230,35 @@ def test_a_resize_that_the_system_refuses_changes_nothing(path, run_python, how)
     assert lines[-1] == "7"
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with room for 1 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    if mount.returncode:
+        pytest.skip("needs root, to mount a small disk")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.linux
+def test_a_full_disk_is_an_error_at_once_and_changes_nothing(small_disk):
+    path = small_disk / "data.bin"
+    with MemMap.open(path, "w+", shape=(1 << 19,)) as mm:
+        mm[:] = 7
+        for call in (lambda: mm.resize(1 << 21), lambda: mm.append(np.zeros(1 << 20, "u1"))):
+            with pytest.raises(OSError, match=r"[Ss]pace.* bytes") as caught:
+                call()
+            assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+            assert path.stat().st_size == mm.nbytes == 1 << 19
+        with pytest.raises(OSError, match=r"[Ss]pace.* bytes"):
+            MemMap.open(small_disk / "other.bin", "w+", shape=1 << 20)
+        mm.resize(1 << 20)  # what a refused call had reserved is free again
+        assert mm[[0, 1 << 19]].tolist() == [7, 0]
+    assert os.listdir(small_disk) == ["data.bin"]
+
+
 @pytest.mark.posix
 def test_space_is_reserved_unless_the_map_is_sparse_and_resize_remembers(tmp_path):
     for sparse in (False, True):
@@ -375,6 +406,32 @@ def test_flush_writes_stores_to_the_file(path, mode, wait, rows):
         mm[:] = 7
         mm.flush(rows, wait=wait)
         assert path.read_bytes() == b"\7\0\0\0" * 24
+
+
+def dirty_bytes(path):
+    """How much of the mapping of a file waits to be written back."""
+    text = Path("/proc/self/smaps").read_text(errors="replace")
+    (entry,) = re.findall(rf"^\S+ .*{re.escape(str(path))}\n((?:[A-Z].*\n)+)", text, re.MULTILINE)
+    return 1024 * sum(int(size) for size in re.findall(r"^(?:Shared|Private)_Dirty:\s*(\d+) kB", entry, re.MULTILINE))
+
+
+@pytest.mark.linux
+def test_flush_returns_when_nothing_waits_to_be_written_back(make_file):
+    path = make_file(bytes(64 * PAGE))
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as control:
+        control[0] = 1
+        control.flush()
+        if dirty_bytes(path):
+            pytest.skip("the temporary folder is in memory, where nothing is written back: set TMPDIR to a disk")
+    with MemMap.open(path, "r+", shape=(64, PAGE)) as mm:
+        mm[:] = 7
+        assert dirty_bytes(path) == 64 * PAGE
+        mm.flush()
+        assert dirty_bytes(path) == 0
+        with mm.window(3, 9) as part:
+            part[:] = 8
+            part.flush()
+        assert dirty_bytes(path) == 0
 
 
 @pytest.mark.posix

@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 platform=scikitplot/memmap/_platform
+elsewhere=$(mktemp -d)
+trap 'rm -rf "$elsewhere"' EXIT
 
 check() { # NAME COMMAND...
     echo "lint: $1"
@@ -17,7 +19,7 @@ compile() { # COMPILER FILES...
 }
 types_of_installed() { # from elsewhere, so that what is installed is looked at and not the sources here
     local config=$PWD/pyproject.toml
-    (cd / && MYPY_CACHE_DIR=/dev/null stubtest scikitplot.memmap --mypy-config-file "$config")
+    (cd "$elsewhere" && stubtest scikitplot.memmap --mypy-config-file "$config")
 }
 
 check ruff ruff check .

@@ -17,7 +17,7 @@ cdef class MapCore:
     cdef cnp.npy_intp *steps
 
     cdef int check_open(self) except -1
-    cdef object array(self, Lease lease, cnp.dtype dtype, char *data, int ndim, cnp.npy_intp *dims, cnp.npy_intp *steps)
+    cdef object array(self, Lease taken, cnp.dtype dtype, char *data, int ndim, cnp.npy_intp *dims, cnp.npy_intp *steps)
     cdef object whole(self)
     cdef int check_writable(self) except -1
     cdef char *enter_range(self, offset, size, Py_ssize_t *nbytes) except NULL

@@ -5,7 +5,6 @@ no traceback keeps one alive. Anything that may run Python code (`__index__`, bu
 is entered, because that code may close the map.
 """
 
-cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport (
     PyBUF_ANY_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
@@ -71,6 +70,9 @@ cdef class MapCore:
             raise ValueError(f"MemMap is closed: {self.region.path or 'anonymous'}")
         return 0
 
+    def _check_open(self):
+        self.check_open()
+
     cdef int check_writable(self) except -1:
         if not self.region.writable:
             raise ValueError(
@@ -78,7 +80,7 @@ cdef class MapCore:
         return 0
 
     @staticmethod
-    def _over(type cls, Region region not None, cnp.dtype dtype not None, tuple shape, tuple strides):
+    def _over(type cls not None, Region region not None, cnp.dtype dtype not None, tuple shape, tuple strides):
         """Make an object of a subclass, and give it a region and the layout of an array over all of that."""
         cdef MapCore self = MapCore.__new__(cls)
         cdef int i
@@ -126,12 +128,12 @@ cdef class MapCore:
     # ---- arrays
 
     cdef object array(
-        self, Lease lease, cnp.dtype dtype, char *data, int ndim, cnp.npy_intp *dims, cnp.npy_intp *steps
+        self, Lease taken, cnp.dtype dtype, char *data, int ndim, cnp.npy_intp *dims, cnp.npy_intp *steps
     ):
         Py_INCREF(dtype)  # stolen by NumPy, as is the lease
         cdef object view = PyArray_NewFromDescr(cnp.ndarray, dtype, ndim, dims, steps, data, self.flags, NULL)
-        Py_INCREF(lease)
-        cnp.PyArray_SetBaseObject(view, lease)
+        Py_INCREF(taken)
+        cnp.PyArray_SetBaseObject(view, taken)
         return view
 
     cdef object whole(self):
@@ -307,7 +309,23 @@ cdef class MapCore:
         cdef object rows = np.asarray(indices)
         if rows.size == 0 and not isinstance(indices, np.ndarray):
             rows = rows.astype(np.intp)  # an empty list has no dtype of its own
-        return self.whole().take(rows, 0, out)
+        if rows.dtype.kind == "u":
+            if rows.size and rows.max() >= len(self):
+                raise IndexError(f"index {rows.max()} is out of bounds for axis 0 with size {len(self)}")
+            rows = rows.astype(np.intp)
+        cdef cnp.ndarray whole = self.whole()
+        if cnp.PyArray_CHKFLAGS(whole, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED):
+            return whole.take(rows, 0, out)
+        # of any other array, take() first makes a copy, and thus reads the whole file
+        if rows.dtype.kind != "i" or self.ndim_ == 0:
+            return whole[:0].take(rows, 0)  # raises what take() raises
+        result = whole[np.atleast_1d(rows)].reshape(rows.shape + self.shape[1:])[()]
+        if out is None:
+            return result
+        if out.shape != result.shape:
+            raise ValueError(f"Expected out to have the shape {result.shape}, not {out.shape}")
+        np.copyto(out, result)
+        return out
 
     # ---- bytes
 

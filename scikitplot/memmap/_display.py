@@ -2,23 +2,19 @@
 
 
 def human_size(nbytes: int) -> str:
-    """A number of bytes for people, in units of 1024.
+    """Write a number of bytes for people, in powers of 1024.
 
     >>> human_size(1536), human_size(7)
     ('1.5 KiB', '7 B')
     """
-    if nbytes < 1024:
+    power = max(nbytes.bit_length() - 1, 0) // 10
+    if power == 0:
         return f"{nbytes} B"
-    size = float(nbytes)
-    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
-        size /= 1024
-        if size < 1024:
-            break
-    return f"{size:.1f} {unit}"
+    return f"{nbytes / (1 << 10 * power):.1f} {' KMGTPE'[power]}iB"
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun.
+    """Write a number with its noun.
 
     >>> count(1, "view"), count(2, "view")
     ('1 view', '2 views')

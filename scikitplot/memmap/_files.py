@@ -31,16 +31,15 @@ def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     return os.path.join(os.getcwd(), name) if ".." in name else os.path.abspath(name)
 
 
-def open_existing(path: str, mode: Mode) -> tuple[File, FileInfo]:
+def open_existing(path: str, mode: Mode) -> File:
     try:
-        file = File.open(path, mode.writes_file)
+        return File.open(path, mode.writes_file)
     except PermissionError as error:
         hint = '; mode "r" or "c" may do' if mode.writes_file else ""
         raise PermissionError(error.errno, f'{error.strerror} (mode "{mode.name}"){hint}', path) from None
-    return file, file.info()
 
 
-def duplicate(opened: BinaryIO) -> tuple[File, FileInfo]:
+def duplicate(opened: BinaryIO) -> File:
     """A handle of our own to a file that the caller has open."""
     if isinstance(opened, io.TextIOBase):
         raise TypeError(f"Expected a file opened in binary mode, not {opened!r}")
@@ -56,19 +55,18 @@ def duplicate(opened: BinaryIO) -> tuple[File, FileInfo]:
 
         descriptor = msvcrt.get_osfhandle(descriptor)
     file = File.duplicate(descriptor)
-    info = file.info()
-    file.path = name_of(opened, info)
-    return file, info
+    file.path = name_of(opened, file)
+    return file
 
 
-def name_of(opened: BinaryIO, info: FileInfo) -> str | None:
+def name_of(opened: BinaryIO, file: File) -> str | None:
     """The absolute path of an open file, if its name leads to it."""
     name = getattr(opened, "name", None)
     if not isinstance(name, str | bytes):
         return None
     try:
         path = absolute(name)
-        return path if FileInfo.at(path).identity == info.identity else None
+        return path if FileInfo.at(path).identity == file.info().identity else None
     except (OSError, ValueError):
         return None
 

@@ -50,7 +50,9 @@ def resolve(
     item = np.dtype(dtype)
     itemsize = item.itemsize
     if item.hasobject:
-        raise TypeError(f"dtype {item} holds Python objects, whose addresses mean nothing in a file: use a fixed-size dtype")
+        raise TypeError(
+            f"dtype {item} holds Python objects, whose addresses mean nothing in a file: use a fixed-size dtype"
+        )
     if itemsize == 0:
         raise ValueError(f"dtype {item} has item size 0: give it a length, such as 'S8'")
     offset = operator.index(offset)
@@ -171,3 +173,11 @@ def byte_runs(rows: Rows, length: int, row_nbytes: int, skew: int, page: int) ->
     first = starts[np.concatenate(([0], gaps + 1))]
     last = stops[np.concatenate((gaps, [len(stops) - 1]))]
     return list(zip(first.tolist(), last.tolist(), strict=True))
+
+
+def subtract(runs: list[tuple[int, int]], holes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what is left of half-open ranges when others are cut out of them."""
+    for low, high in holes:
+        parts = [((start, min(stop, low)), (max(start, high), stop)) for start, stop in runs]
+        runs = [(start, stop) for pair in parts for start, stop in pair if start < stop]
+    return runs

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Literal, NoReturn, Self, SupportsIndex
 
 import numpy as np
@@ -15,21 +15,28 @@ import numpy.typing as npt
 from . import _files, _sharing
 from ._core import MapCore, own_methods
 from ._display import count, human_size
-from ._layout import Layout, Rows, Shape, as_tuple, byte_runs, end_of, resolve
+from ._layout import Layout, Rows, Shape, as_tuple, byte_runs, end_of, resolve, subtract
 from ._limits import explain_lock, explain_memory, explain_space
-from ._modes import ACCESSES, MODES, Access, Mode, Order, parse_mode, refuse
+from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
 from ._region import PAGE_SIZE, File, FileInfo, Region, sync_directory
 
 
 class _Default(str):
-    """The default mode: an "r" that can be told from one that was given."""
+    """A default that can be told from the same value given by the caller."""
+
+    __slots__ = ()
 
 
 _DEFAULT_MODE = _Default("r")
-_NO_PATH: Any = object()
+_NO_PATH: Any = _Default("")
 
 # id -> weak reference; a dict, because its methods are atomic where a WeakSet's iteration is not
 _open: "dict[int, weakref.ref[MemMap]]" = {}
+
+
+def _file_info(region: Region) -> FileInfo:
+    assert region.file is not None  # maps that write keep their file open
+    return region.file.info()
 
 
 def open_maps() -> "list[MemMap]":
@@ -55,7 +62,7 @@ def open_maps() -> "list[MemMap]":
 
 @own_methods
 class MemMap(MapCore):
-    """A file, or anonymous memory, as an array that is paged in where it is touched.
+    r"""A file, or anonymous memory, as an array that is paged in where it is touched.
 
     Made by `MemMap.open` and `MemMap.anonymous`. A MemMap owns one mapping: ``mm[...]`` is a plain `numpy.ndarray`
     over the mapped memory, and `close` unmaps it, as does the end of a ``with`` block.
@@ -89,14 +96,23 @@ class MemMap(MapCore):
     >>> np.arange(12, dtype="<f4").tofile(path)
     >>> with MemMap.open(path, dtype="<f4", shape=(-1, 4)) as mm:
     ...     print(mm.shape, mm[1], mm.read_at(offset=4, size=4))
-    (3, 4) [4. 5. 6. 7.] b'\\x00\\x00\\x80?'
+    (3, 4) [4. 5. 6. 7.] b'\x00\x00\x80?'
     >>> folder.cleanup()
     """
 
     __slots__ = (
-        "__weakref__", "_access", "_info", "_mode", "_offset", "_order", "_sparse", "_unsynced_name", "_window_of",
+        "__weakref__",
+        "_access",
+        "_info",
+        "_locked",
+        "_mode",
+        "_offset",
+        "_order",
+        "_sparse",
+        "_unsynced_name",
+        "_window_of",
         "_windows",
-    )  # fmt: skip
+    )
 
     _mode: Mode
     _offset: int
@@ -107,6 +123,7 @@ class MemMap(MapCore):
     _unsynced_name: bool  # the directory entry has not been flushed yet
     _window_of: "MemMap | None"
     _windows: "tuple[weakref.ref[MemMap], ...]"
+    _locked: list[tuple[int, int]]  # pages
 
     # ------------------------------------------------------------------------------------------------ opening
 
@@ -130,6 +147,7 @@ class MemMap(MapCore):
         self._unsynced_name = mode.creates
         self._window_of = None
         self._windows = ()
+        self._locked = []
         if access != "normal":
             region.advise(access)
         return self
@@ -216,16 +234,21 @@ class MemMap(MapCore):
             name = _files.absolute(path)
             if how.creates:
                 return cls._create(name, how, resolve(dtype, shape, order, offset, None), access, sparse)
-            file, info = _files.open_existing(name, how)
+            file, nameless = _files.open_existing(name, how), False
         elif hasattr(path, "fileno"):
-            file, info = _files.duplicate(path)
-            if how.creates:
-                return cls._recreate(file, info, how, resolve(dtype, shape, order, offset, None), access, sparse)
+            file, nameless = _files.duplicate(path), True
         else:
             raise TypeError(f"Expected path to be str, bytes, os.PathLike or a binary file, not {type(path).__name__}")
-        layout = resolve(dtype, shape, order, offset, info.size)
-        region = cls._map(file, how, layout)
-        if not how.writes_file and not hasattr(path, "fileno"):
+        try:
+            info = file.info()
+            if how.creates:
+                return cls._recreate(file, info, how, resolve(dtype, shape, order, offset, None), access, sparse)
+            layout = resolve(dtype, shape, order, offset, info.size)
+            region = cls._map(file, how, layout)
+        except BaseException:
+            file.close()  # now, though a traceback may keep this frame
+            raise
+        if not (how.writes_file or nameless):
             region.drop_file()
         return cls._make(region, layout, how, access, sparse, info)._listed()
 
@@ -233,7 +256,7 @@ class MemMap(MapCore):
     def _create(cls, path: str, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
         make = _files.replace if mode.replaces else _files.create
         region = make(path, end_of(layout), sparse, lambda file: cls._map(file, mode, layout))
-        return cls._make(region, layout, mode, access, sparse, region.file.info())._listed()
+        return cls._make(region, layout, mode, access, sparse, _file_info(region))._listed()
 
     @classmethod
     def _recreate(cls, file: File, info: FileInfo, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
@@ -365,16 +388,15 @@ class MemMap(MapCore):
         return False
 
     def __repr__(self) -> str:
+        name = "anonymous" if self.path is None else repr(self.path)
         state = "closed" if self.closed else human_size(self.nbytes)
-        return (
-            f"<MemMap {self.path or 'anonymous'} mode={self.mode!r} dtype={self.dtype} shape={self.shape} "
-            f"offset={self.offset} {state}>"
-        )
+        layout = f"dtype={self.dtype} shape={self.shape} offset={self.offset}"
+        return f"<MemMap {name} mode={self.mode!r} {layout} {state}>"
 
     # ------------------------------------------------------------------------------------------------- arrays
 
     def view(
-        self, dtype: npt.DTypeLike = None, *, offset: SupportsIndex = 0, shape: Shape = None, order: Order = "C"
+        self, dtype: npt.DTypeLike | None = None, *, offset: SupportsIndex = 0, shape: Shape = None, order: Order = "C"
     ) -> npt.NDArray[Any]:
         """Return the bytes of the map under another layout.
 
@@ -408,8 +430,8 @@ class MemMap(MapCore):
         (3, 1)
         """
         if shape is None and dtype is None and offset == 0:
-            if order == self._order or self.ndim < 2:
-                return self[...]
+            if order == self._order or (self.ndim < 2 and order in ORDERS):
+                return self._view(self.dtype, 0, self.shape, self.strides)
             shape = self.shape
         layout = resolve(self.dtype if dtype is None else dtype, shape, order, offset, self.nbytes, "map")
         item, full, strides, _, start, _ = layout
@@ -451,7 +473,7 @@ class MemMap(MapCore):
         window = self._make(part, layout, self._mode, "normal", self._sparse, self._info)
         window._access = self._access
         window._window_of = self
-        self._windows = (*map(weakref.ref, self._open_windows()), weakref.ref(window))
+        self._windows = (*(known for known in self._windows if known() is not None), weakref.ref(window))
         return window
 
     # ----------------------------------------------------------------------------------------------- lifetime
@@ -537,19 +559,34 @@ class MemMap(MapCore):
         return text
 
     def _revoke(self) -> None:
-        self.region.close() or gc.collect()
-        left = self.region.leases
-        for window in self._open_windows():
-            window._revoke()
+        if self._unmapped():
+            self._forget()
+            return
+        left = self._views()
+        first = self.region.revoke()
         self._forget()
-        self.region.revoke()
-        if left:
-            what = "stay valid, and keep the map it was made from open" if self._window_of else "read zeros from now on"
+        for window in self._descendants():
+            window._forget()
+            window.region.abandon()
+        if left and first:
+            what = "read zeros from now on" if self._window_of is None else "stay valid, and keep the whole map open"
             warnings.warn(f"{count(left, 'view')} of {self!r} {what}", RuntimeWarning, stacklevel=3)
 
+    def _descendants(self) -> "Iterator[MemMap]":
+        """Yield the windows of this map, theirs, and so on; closed ones too, whose windows may be open."""
+        for reference in self._windows:
+            window = reference()
+            if window is not None:
+                yield window
+                yield from window._descendants()
+
+    def _views(self) -> int:
+        """How many arrays and memoryviews over this map and its windows are alive."""
+        windows = self._open_windows()
+        return self.region.leases - len(windows) + sum(window._views() for window in windows)
+
     def __enter__(self) -> Self:
-        if self.closed:
-            raise ValueError(f"MemMap is closed: {self.path or 'anonymous'}")
+        self._check_open()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -559,9 +596,10 @@ class MemMap(MapCore):
             self._forget()
             return
         left = self.region.leases
+        if not self.region.abandon():
+            return
         self._forget()
-        self.region.abandon()
-        message = f"{count(left, 'view')} of {self!r} outlived its with block, and now own the mapping"
+        message = f"The with block of {self!r} ended before {count(left, 'view')} of it, which keep the memory mapped"
         try:
             warnings.warn(message, ResourceWarning, stacklevel=2)
         except ResourceWarning:
@@ -593,10 +631,11 @@ class MemMap(MapCore):
         """
         windows = len(self._open_windows())
         if windows:
-            raise BufferError(f"Cannot detach {self!r}: {count(windows, 'window')} alive. Close them first")
-        array = self[...]
+            raise BufferError(f"Cannot detach {self!r}: {count(windows, 'window')} over it must be closed first")
+        array = self.to_numpy()
+        if not self.region.abandon():
+            self._check_open()
         self._forget()
-        self.region.abandon()
         return array
 
     def _drop(self) -> None:
@@ -622,12 +661,20 @@ class MemMap(MapCore):
 
     def _runs(self, rows: Rows) -> list[tuple[int, int]]:
         """Where rows lie, in bytes from the start of the map."""
-        if self.closed:
-            raise ValueError(f"MemMap is closed: {self.path or 'anonymous'}")
+        self._check_open()
         if rows is None:
             return [(0, self.nbytes)] if self.nbytes else []
         self._check_rows_are_contiguous("leave rows out")
         return byte_runs(rows, len(self), self._row_nbytes, self.region.offset % PAGE_SIZE, PAGE_SIZE)
+
+    def _pages(self, rows: Rows) -> list[tuple[int, int]]:
+        """Where rows lie, in pages from the one that the map starts in."""
+        skew = self.region.offset % PAGE_SIZE
+        return [((skew + a) // PAGE_SIZE, (skew + b - 1) // PAGE_SIZE + 1) for a, b in self._runs(rows)]
+
+    def _bytes_of(self, pages: tuple[int, int]) -> tuple[int, int]:
+        skew = self.region.offset % PAGE_SIZE
+        return max(pages[0] * PAGE_SIZE - skew, 0), min(pages[1] * PAGE_SIZE - skew, self.nbytes)
 
     def _file(self) -> File | None:
         """The file behind the map, open; None if there is none, or another file has taken its name."""
@@ -663,7 +710,7 @@ class MemMap(MapCore):
         """
         if access not in ACCESSES:
             refuse("access", ACCESSES, access)
-        self._runs(None)
+        self._check_open()
         self.region.advise(access)
         self._access = access
 
@@ -763,14 +810,16 @@ class MemMap(MapCore):
         ...     mm.lock()
         ...     mm.unlock()
         """
-        runs = self._runs(rows)
-        for i, (start, stop) in enumerate(runs):
+        pages = subtract(self._pages(rows), self._locked)
+        for i, run in enumerate(pages):
             try:
-                self.region.lock(start, stop)
+                self.region.lock(*self._bytes_of(run))
             except OSError as error:
-                for done in runs[:i]:
-                    self.region.unlock(*done)
-                raise explain_lock(error, sum(b - a for a, b in runs), self.path) from None
+                for done in pages[:i]:
+                    self.region.unlock(*self._bytes_of(done))
+                nbytes = sum(last - first for first, last in pages) * PAGE_SIZE
+                raise explain_lock(error, nbytes, self.path) from None
+        self._locked = self._locked + pages
 
     def unlock(self, rows: Rows = None) -> None:
         """Let pages that were locked be paged out again.
@@ -793,8 +842,10 @@ class MemMap(MapCore):
         >>> with MemMap.anonymous(8) as mm:
         ...     mm.unlock()
         """
-        for start, stop in self._runs(rows):
-            self.region.unlock(start, stop)
+        pages = self._pages(rows)
+        for run in pages:
+            self.region.unlock(*self._bytes_of(run))
+        self._locked = subtract(self._locked, pages)
 
     # --------------------------------------------------------------------------------------- writing and size
 
@@ -869,7 +920,7 @@ class MemMap(MapCore):
         self._resize_to(full)
 
     def _check_resizable(self) -> None:
-        self._runs(None)
+        self._check_open()
         if self._mode.name in ("r", "c"):
             raise ValueError(f'A map of mode {self._mode.name!r} cannot change its size: open the file with mode "r+"')
         if self.ndim == 0:
@@ -881,7 +932,7 @@ class MemMap(MapCore):
             if self.shared:
                 raise ValueError("Shared anonymous memory cannot change its size: other processes map it")
             return
-        size = self.region.file.info().size
+        size = _file_info(self.region).size
         if size != self._offset + self.nbytes:
             raise ValueError(
                 f"The map ends at byte {self._offset + self.nbytes} and its file at byte {size}: "
@@ -889,6 +940,7 @@ class MemMap(MapCore):
             )
 
     def _resize_to(self, shape: tuple[int, ...]) -> None:
+        self._check_open()  # the arguments were converted meanwhile, by code that may have closed it
         nbytes = end_of(resolve(self.dtype, shape, self._order, self._offset, None)) - self._offset
         try:
             if not self.region.resize(nbytes, self._sparse):
@@ -900,7 +952,7 @@ class MemMap(MapCore):
             raise explain_space(error, self._offset + nbytes, self.path) from None
         self._reshape(shape)
         if self._info is not None:
-            self._info = self.region.file.info()
+            self._info = _file_info(self.region)
         if self._access != "normal":
             self.region.advise(self._access)
 
@@ -946,7 +998,8 @@ class MemMap(MapCore):
             block = np.asarray(rows, dtype=self.dtype)  # tuples have no dtype of their own
         else:
             block = np.asarray(rows)
-            literal = not hasattr(rows, "dtype") and block.dtype.kind in "iu" and self.dtype.kind in "iu"
+            integers = block.dtype.kind in "iu" and self.dtype.kind in "iu"
+            literal = not hasattr(rows, "dtype") and (integers or block.size == 0)
             if not literal and not np.can_cast(block.dtype, self.dtype, "same_kind"):
                 raise TypeError(f"Cannot cast rows of dtype {block.dtype} to {self.dtype} by the rule 'same_kind'")
             block = np.asarray(rows if literal else block, dtype=self.dtype)

@@ -15,9 +15,10 @@ cdef extern from "_users.h":
     Py_ssize_t users_enter(users_t *users)
     Py_ssize_t users_leave(users_t *users)
     bint users_claim(users_t *users, Py_ssize_t state)
-    Py_ssize_t USERS_RESIZING
+    Py_ssize_t users_disown(users_t *users)
+    Py_ssize_t USERS_OWNER
     Py_ssize_t USERS_GONE
-    Py_ssize_t USERS_OWNER_ALONE
+    Py_ssize_t USERS_RESIZING
 
 
 cdef class FileInfo:

@@ -174,7 +174,7 @@ cdef class Region:
         global trace_domains
         trace_domains += 1
         self.trace_domain = trace_domains
-        users_set(&self.users, USERS_OWNER_ALONE)
+        users_set(&self.users, USERS_OWNER)
 
     def __dealloc__(self):
         if self.address != NULL and self.parent is None:
@@ -248,7 +248,7 @@ cdef class Region:
     @property
     def leases(self):
         """How many leases are alive."""
-        return max(users_count(&self.users) - 1, 0)
+        return max(users_count(&self.users), 0) % USERS_OWNER
 
     def lease_sites(self):
         """Where the leases that are alive were taken, most frequent first: "file:line (count)"."""
@@ -259,27 +259,34 @@ cdef class Region:
         return [f"{site.traceback[0].filename}:{site.traceback[0].lineno} ({site.count})" for site in sites]
 
     def close(self):
-        """Unmap if the owner is the only user. Returns whether the region is unmapped."""
+        """Unmap if the owner is the only user. Returns False if leases are alive."""
         if users_claim(&self.users, USERS_GONE):
             self.unmap()
             return True
-        return users_count(&self.users) == USERS_GONE
+        return not 0 < users_count(&self.users) - USERS_OWNER
 
     def abandon(self):
-        """The owner leaves; the last lease will unmap. Called once, instead of `close`."""
-        leave(self)
+        """Let the owner leave; the last lease will unmap. Returns False if the owner was gone already."""
+        cdef Py_ssize_t left = users_disown(&self.users)
+        if left == 0:
+            self.unmap()
+        return left >= 0
 
     def revoke(self):
-        """Let the file go at once. Leases that are alive keep the address range, which reads zero from now on."""
-        cdef int code
-        if self.parent is None:
-            enter(self)
+        """Let the owner leave and the file go. Leases keep the address range, which reads zero from now on.
+
+        Returns False if the owner was gone already. A part of another region is only left.
+        """
+        cdef int code = 0
+        enter(self)
+        cdef bint first = users_disown(&self.users) >= 0
+        if first and self.parent is None:
             with nogil:
                 code = region_revoke(self.address, self.nbytes, self.writable)
-            leave(self)
-            check(code, self.path)
             self.own_file = None
-        self.abandon()
+        leave(self)
+        check(code, self.path)
+        return first
 
     # ---- size
 
@@ -296,7 +303,7 @@ cdef class Region:
                 code = region_resize(handle, self.offset, self.nbytes, nbytes, sparse, <void **>&self.address)
         if code == 0:
             self.nbytes = nbytes
-        users_set(&self.users, USERS_GONE if self.address == NULL else USERS_OWNER_ALONE)
+        users_set(&self.users, USERS_GONE if self.address == NULL else USERS_OWNER)
         check(code, self.path)
         return True
 

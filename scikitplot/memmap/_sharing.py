@@ -65,10 +65,11 @@ def mapped_path(path: str) -> str:
 def reference(mm: "MemMap") -> tuple[Any, ...]:
     """What pickle needs to call `reopen` elsewhere."""
     info = mm._info
-    if mm.closed:
-        raise ValueError(f"MemMap is closed: {mm.path or 'anonymous'}")
+    mm._check_open()
     if mm.mode == "c":
-        raise TypeError('A map of mode "c" cannot be pickled, its changes are private: pickle one of mode "r", or mm[...]')
+        raise TypeError(
+            'A map of mode "c" cannot be pickled, its changes are private: pickle one of mode "r", or mm[...]'
+        )
     if info is None:
         raise TypeError("Anonymous memory cannot be pickled by reference: pickle mm[...], or use a file")
     if mm.path is None:
