@@ -102,7 +102,7 @@ READ_AT = Work(
     "mmap",
     0.75,
 )
-# munmap itself takes longer on a large mapping, so mmap shows what the system adds
+# what grows in both columns is the system's
 OPEN_GROWTH = growth(
     "open + close by size",
     {"MemMap": "MemMap.open(path_SIZE, dtype='<f4').close()", "mmap": OPEN_MMAP.replace("path", "path_SIZE")},

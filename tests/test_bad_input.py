@@ -336,7 +336,7 @@ CALLS = [
     case("readinto_at a number", TypeError, "bytes-like", lambda mm: mm.readinto_at(0, 12)),
     case("write_at a word", TypeError, "bytes-like", lambda mm: mm.write_at(0, "ab")),
     case("window of fractions", TypeError, "slice indices|float", lambda mm: mm.window(0.5, 2)),
-    case("unknown close", ValueError, "'refuse' or 'revoke', not 'drop'", lambda mm: mm.close(views="drop")),
+    case("unknown close", ValueError, "'refuse', 'revoke', not 'drop'", lambda mm: mm.close(views="drop")),
     case("unknown access", ValueError, "not 'fast'", lambda mm: mm.advise("fast")),
     case("truth", ValueError, "ambiguous", bool),
 ]  # fmt: skip

@@ -86,7 +86,7 @@ def test_close_may_be_called_twice(mm):
 
 
 def test_close_refuses_an_unknown_policy_and_stays_open(mm):
-    with pytest.raises(ValueError, match="'refuse' or 'revoke', not 'drop'"):
+    with pytest.raises(ValueError, match="'refuse', 'revoke', not 'drop'"):
         mm.close(views="drop")
     assert not mm.closed
 

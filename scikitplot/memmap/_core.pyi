@@ -1,31 +1,69 @@
 from collections.abc import Iterator
 from typing import Any, SupportsIndex, TypeVar
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
 
+from ._layout import Layout
+from ._map import MemMap
+from ._modes import Access, Mode, Order
 from ._region import Region
 
 _Class = TypeVar("_Class")
 _Map = TypeVar("_Map", bound=MapCore)
 
+OPEN: dict[int, ref[MemMap]]
+
 def own_methods(cls: _Class) -> _Class: ...
 
 class MapCore:
-    region: Region
-    closed: bool
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    nbytes: int
     @staticmethod
     def _over(
-        cls: type[_Map], region: Region, dtype: np.dtype[Any], shape: tuple[int, ...], strides: tuple[int, ...]
+        cls: type[_Map], region: Region, layout: Layout, mode: Mode, access: Access, sparse: bool, listed: bool
     ) -> _Map: ...
+    _mode: Mode
+    _access: Access
+    _sparse: bool
+    _unsynced_name: bool
+    _window_of: MemMap | None
+    _windows: tuple[ref[MemMap], ...]
+    _locked: tuple[tuple[int, int], ...]
+    @property
+    def region(self) -> Region: ...
+    @property
+    def path(self) -> str | None: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def itemsize(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def strides(self) -> tuple[int, ...]: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def order(self) -> Order: ...
+    @property
+    def access(self) -> Access: ...
+    @property
+    def shared(self) -> bool: ...
+    @property
+    def closed(self) -> bool: ...
     def _check_open(self) -> None: ...
     def _reshape(self, shape: tuple[int, ...]) -> None: ...
-    def _close(self) -> None: ...
+    def _close(self) -> bool: ...
+    def _forget(self) -> None: ...
     def _view(
         self, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
     ) -> npt.NDArray[Any]: ...

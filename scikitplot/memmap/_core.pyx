@@ -16,6 +16,8 @@ from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject, PyObject_GetItem, PyObject_SetItem
 from cpython.ref cimport Py_INCREF
 from cpython.slice cimport PySlice_Check
+from cpython.weakref cimport PyWeakref_NewRef
+from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy, memmove
 
 from ._region cimport Lease, Region, enter, lease, leave
@@ -43,6 +45,9 @@ cdef extern from "numpy/arrayobject.h":
         NPY_HALF
 
 cnp.import_array()
+
+# The maps that are open, as weak references by id; a dict, because its methods are atomic where a WeakSet's are not.
+OPEN = {}
 
 cdef object METHOD_DESCRIPTOR = type(str.join)
 
@@ -80,38 +85,55 @@ cdef class MapCore:
         return 0
 
     @staticmethod
-    def _over(type cls not None, Region region not None, cnp.dtype dtype not None, tuple shape, tuple strides):
-        """Make an object of a subclass, and give it a region and the layout of an array over all of that."""
+    def _over(type cls not None, Region region not None, tuple layout not None, mode, access, bint sparse, bint listed):
+        """Make an object of a subclass: an array in some layout over all of a region."""
         cdef MapCore self = MapCore.__new__(cls)
         cdef int i
+        self.dtype, shape, self.strides, _, self.offset, self.order = layout
         self.ndim_ = len(shape)
         self.dims = <cnp.npy_intp *>PyMem_Malloc(max(2 * self.ndim_, 1) * sizeof(cnp.npy_intp))
         if self.dims == NULL:
             raise MemoryError
         self.steps = self.dims + self.ndim_
-        self.region = region
-        self.dtype = dtype
-        self.strides = strides
+        for i in range(self.ndim_):
+            self.steps[i] = self.strides[i]
         self.flags = cnp.NPY_ARRAY_WRITEABLE if region.writable else 0
         # the rest may be views (structured), copy Python-sized data (S, U), or run a third party's code
-        self.simple_scalars = dtype.type_num <= cnp.NPY_CLONGDOUBLE or (
-            dtype.type_num in (cnp.NPY_DATETIME, cnp.NPY_TIMEDELTA, NPY_HALF))
-        for i in range(self.ndim_):
-            self.steps[i] = strides[i]
-        self._reshape(shape)
+        self.simple_scalars = self.dtype.type_num <= cnp.NPY_CLONGDOUBLE or (
+            self.dtype.type_num in (cnp.NPY_DATETIME, cnp.NPY_TIMEDELTA, NPY_HALF))
+        self._mode = mode
+        self._access = access
+        self._sparse = sparse
+        self._windows = self._locked = ()
+        self.region = region
+        self.reshape(shape)
+        if listed:
+            OPEN[<uintptr_t><void *>self] = PyWeakref_NewRef(self, None)
         return self
 
-    def _reshape(self, tuple shape):
-        """Take over the size of the region after a resize; strides do not depend on the first dimension."""
+    cdef void reshape(self, tuple shape):
+        """Take over the size of the region; strides do not depend on the first dimension, the only one to change."""
         cdef int i
         for i in range(self.ndim_):
             self.dims[i] = shape[i]
         self.shape = shape
         self.nbytes = self.region.nbytes
 
+    def _reshape(self, tuple shape not None):
+        self.reshape(shape)
+
     def _close(self):
-        """Mark this map as closed; the region is the caller's to close, abandon or revoke."""
+        """Close the region and this map, unless views are alive. Returns whether it is closed."""
+        if not self.closed:
+            if not self.region.close():
+                return False
+            self._forget()
+        return True
+
+    def _forget(self):
+        """Mark this map as closed; the region is closed, abandoned or revoked by the caller."""
         self.closed = True
+        OPEN.pop(<uintptr_t><void *>self, None)
 
     def __del__(self):
         if not self.closed and self.region is not None:
@@ -121,9 +143,36 @@ cdef class MapCore:
         PyMem_Free(self.dims)
 
     @property
+    def path(self):
+        return self.region.path
+
+    @property
+    def mode(self):
+        return self._mode.name
+
+    @property
+    def access(self):
+        return self._access
+
+    @property
+    def ndim(self):
+        return self.ndim_
+
+    @property
+    def itemsize(self):
+        return self.dtype.itemsize
+
+    @property
+    def size(self):
+        return self.nbytes // self.dtype.itemsize
+
+    @property
     def writable(self):
-        """bool: whether the map can be written to."""
         return self.region.writable
+
+    @property
+    def shared(self):
+        return self.region.shared
 
     # ---- arrays
 

@@ -66,7 +66,7 @@ def name_of(opened: BinaryIO, file: File) -> str | None:
         return None
     try:
         path = absolute(name)
-        return path if FileInfo.at(path).identity == file.info().identity else None
+        return path if FileInfo.at(path).identity == file.info.identity else None
     except (OSError, ValueError):
         return None
 
@@ -78,15 +78,16 @@ def set_size(file: File, nbytes: int, sparse: bool) -> None:
         raise explain_space(error, nbytes, file.path) from None
 
 
-def resize_open(file: File, info: FileInfo, nbytes: int, sparse: bool, map_file: Mapper) -> Region:
+def resize_open(file: File, nbytes: int, sparse: bool, map_file: Mapper) -> Region:
     """Give a file that the caller has open a new size, and map it."""
-    if nbytes < info.size:
+    size = file.size
+    if nbytes < size:
         map_file(file).close()  # what would fail fails before anything is cut off
     set_size(file, nbytes, sparse)
     try:
         return map_file(file)
     except OSError:
-        set_size(file, info.size, sparse)
+        set_size(file, size, sparse)
         raise
 
 

@@ -61,6 +61,11 @@ def resolve(
     if available is not None and offset > available:
         raise ValueError(f"offset {offset} is past the end of the {whole}, which has {available} bytes")
 
+    if shape is None and available is not None and not item.shape:
+        rows, left_over = divmod(available - offset, itemsize)
+        if not left_over:  # the usual case, which fits by construction
+            return item, (rows,), (itemsize,), rows * itemsize, offset, order
+
     full = (-1,) if shape is None else as_tuple(shape)
     if -1 in full:
         full = _infer(full, itemsize, offset, available, whole)
@@ -80,8 +85,7 @@ def resolve(
             f"shape {full} of dtype {item} needs {nbytes} bytes from offset {offset}, "
             f"but the {whole} has {available} bytes ({available - offset} from there)"
         )
-    strides = (itemsize,) if len(full) == 1 else strides_of(full, itemsize, order)
-    return item, full, strides, nbytes, offset, order
+    return item, full, strides_of(full, itemsize, order), nbytes, offset, order
 
 
 def end_of(layout: Layout) -> int:
@@ -175,7 +179,7 @@ def byte_runs(rows: Rows, length: int, row_nbytes: int, skew: int, page: int) ->
     return list(zip(first.tolist(), last.tolist(), strict=True))
 
 
-def subtract(runs: list[tuple[int, int]], holes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def subtract(runs: Sequence[tuple[int, int]], holes: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
     """Return what is left of half-open ranges when others are cut out of them."""
     for low, high in holes:
         parts = [((start, min(stop, low)), (max(start, high), stop)) for start, stop in runs]

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _files, _sharing
-from ._core import MapCore, own_methods
+from ._core import OPEN, MapCore, own_methods
 from ._display import count, human_size
 from ._layout import Layout, Rows, Shape, as_tuple, byte_runs, end_of, resolve, subtract
 from ._limits import explain_lock, explain_memory, explain_space
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
-from ._region import PAGE_SIZE, File, FileInfo, Region, sync_directory
+from ._region import PAGE_SIZE, File, Region, sync_directory
 
 
 class _Default(str):
@@ -29,14 +29,7 @@ class _Default(str):
 
 _DEFAULT_MODE = _Default("r")
 _NO_PATH: Any = _Default("")
-
-# id -> weak reference; a dict, because its methods are atomic where a WeakSet's iteration is not
-_open: "dict[int, weakref.ref[MemMap]]" = {}
-
-
-def _file_info(region: Region) -> FileInfo:
-    assert region.file is not None  # maps that write keep their file open
-    return region.file.info()
+_PATHS = (str, bytes, os.PathLike)
 
 
 def open_maps() -> "list[MemMap]":
@@ -56,8 +49,19 @@ def open_maps() -> "list[MemMap]":
     >>> mm in open_maps()
     False
     """
-    maps = [reference() for reference in list(_open.values())]
+    maps = [reference() for reference in list(OPEN.values())]
     return [mm for mm in maps if mm is not None and not mm.closed]
+
+
+def _map(file: File, mode: Mode, layout: Layout, access: Access, keep_file: bool) -> Region:
+    _, _, _, nbytes, offset, _ = layout
+    try:
+        region = Region.map_file(file, mode.intent, offset, nbytes, keep_file)
+    except OSError as error:
+        raise explain_memory(error, nbytes, file.path) from None
+    if access != "normal":
+        region.advise(access)
+    return region
 
 
 @own_methods
@@ -100,30 +104,7 @@ class MemMap(MapCore):
     >>> folder.cleanup()
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_access",
-        "_info",
-        "_locked",
-        "_mode",
-        "_offset",
-        "_order",
-        "_sparse",
-        "_unsynced_name",
-        "_window_of",
-        "_windows",
-    )
-
-    _mode: Mode
-    _offset: int
-    _order: Order
-    _access: Access
-    _sparse: bool
-    _info: FileInfo | None  # of the file, when it was opened or last resized here
-    _unsynced_name: bool  # the directory entry has not been flushed yet
-    _window_of: "MemMap | None"
-    _windows: "tuple[weakref.ref[MemMap], ...]"
-    _locked: list[tuple[int, int]]  # pages
+    __slots__ = ("__weakref__",)
 
     # ------------------------------------------------------------------------------------------------ opening
 
@@ -131,30 +112,6 @@ class MemMap(MapCore):
         raise TypeError(
             "MemMap is not called: use MemMap.open(path, ...) for a file, MemMap.anonymous(shape, ...) for memory"
         )
-
-    @classmethod
-    def _make(
-        cls, region: Region, layout: Layout, mode: Mode, access: Access, sparse: bool, info: FileInfo | None
-    ) -> Self:
-        dtype, shape, strides, _, offset, order = layout
-        self = MapCore._over(cls, region, dtype, shape, strides)
-        self._mode = mode
-        self._offset = offset
-        self._order = order
-        self._access = access
-        self._sparse = sparse
-        self._info = info
-        self._unsynced_name = mode.creates
-        self._window_of = None
-        self._windows = ()
-        self._locked = []
-        if access != "normal":
-            region.advise(access)
-        return self
-
-    def _listed(self) -> Self:
-        _open[id(self)] = weakref.ref(self)
-        return self
 
     @classmethod
     def open(
@@ -223,14 +180,15 @@ class MemMap(MapCore):
          [7 7 7]]
         >>> folder.cleanup()
         """
-        how = parse_mode(mode)
+        mode_given = mode is not _DEFAULT_MODE
+        how = parse_mode(mode) if mode_given else MODES["r"]
         if access not in ACCESSES:
             refuse("access", ACCESSES, access)
         if path is _NO_PATH:
-            return cls._open_anonymous(how, mode is not _DEFAULT_MODE, dtype, shape, offset, order, access)
+            return cls._open_anonymous(how, mode_given, dtype, shape, offset, order, access)
         if path is None:
             raise TypeError("path is None: leave it out, or use MemMap.anonymous(shape), for memory without a file")
-        if isinstance(path, (str, bytes, os.PathLike)):
+        if isinstance(path, _PATHS):
             name = _files.absolute(path)
             if how.creates:
                 return cls._create(name, how, resolve(dtype, shape, order, offset, None), access, sparse)
@@ -240,38 +198,30 @@ class MemMap(MapCore):
         else:
             raise TypeError(f"Expected path to be str, bytes, os.PathLike or a binary file, not {type(path).__name__}")
         try:
-            info = file.info()
             if how.creates:
-                return cls._recreate(file, info, how, resolve(dtype, shape, order, offset, None), access, sparse)
-            layout = resolve(dtype, shape, order, offset, info.size)
-            region = cls._map(file, how, layout)
+                return cls._recreate(file, how, resolve(dtype, shape, order, offset, None), access, sparse)
+            layout = resolve(dtype, shape, order, offset, file.size)
+            region = _map(file, how, layout, access, how.writes_file or nameless)
         except BaseException:
             file.close()  # now, though a traceback may keep this frame
             raise
-        if not (how.writes_file or nameless):
-            region.drop_file()
-        return cls._make(region, layout, how, access, sparse, info)._listed()
+        return MapCore._over(cls, region, layout, how, access, sparse, True)
 
     @classmethod
     def _create(cls, path: str, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
         make = _files.replace if mode.replaces else _files.create
-        region = make(path, end_of(layout), sparse, lambda file: cls._map(file, mode, layout))
-        return cls._make(region, layout, mode, access, sparse, _file_info(region))._listed()
+        region = make(path, end_of(layout), sparse, lambda file: _map(file, mode, layout, access, True))
+        self = MapCore._over(cls, region, layout, mode, access, sparse, True)
+        self._unsynced_name = True
+        return self
 
     @classmethod
-    def _recreate(cls, file: File, info: FileInfo, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
+    def _recreate(cls, file: File, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
         if not mode.replaces:
             raise FileExistsError(errno.EEXIST, 'mode "x+" makes a file, but this one is there', file.path)
-        region = _files.resize_open(file, info, end_of(layout), sparse, lambda file: cls._map(file, mode, layout))
-        return cls._make(region, layout, mode, access, sparse, file.info())._listed()
-
-    @staticmethod
-    def _map(file: File, mode: Mode, layout: Layout) -> Region:
-        _, _, _, nbytes, offset, _ = layout
-        try:
-            return Region.map_file(file, mode.intent, offset, nbytes)
-        except OSError as error:
-            raise explain_memory(error, nbytes, file.path) from None
+        end = end_of(layout)
+        region = _files.resize_open(file, end, sparse, lambda file: _map(file, mode, layout, access, True))
+        return MapCore._over(cls, region, layout, mode, access, sparse, True)
 
     @classmethod
     def _open_anonymous(
@@ -342,45 +292,9 @@ class MemMap(MapCore):
             region = Region.map_anonymous(nbytes, shared)
         except OSError as error:
             raise explain_memory(error, nbytes, None) from None
-        return cls._make(region, layout, MODES["r+"], "normal", False, None)._listed()
+        return MapCore._over(cls, region, layout, MODES["r+"], "normal", False, True)
 
     # --------------------------------------------------------------------------------------------- attributes
-
-    @property
-    def path(self) -> str | None:
-        return self.region.path
-
-    @property
-    def mode(self) -> str:
-        return self._mode.name
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return self.nbytes // self.itemsize
-
-    @property
-    def itemsize(self) -> int:
-        return self.dtype.itemsize
-
-    @property
-    def offset(self) -> int:
-        return self._offset
-
-    @property
-    def order(self) -> Order:
-        return self._order
-
-    @property
-    def access(self) -> Access:
-        return self._access
-
-    @property
-    def shared(self) -> bool:
-        return self.region.shared
 
     @property
     def damaged(self) -> bool:
@@ -430,7 +344,7 @@ class MemMap(MapCore):
         (3, 1)
         """
         if shape is None and dtype is None and offset == 0:
-            if order == self._order or (self.ndim < 2 and order in ORDERS):
+            if order == self.order or (self.ndim < 2 and order in ORDERS):
                 return self._view(self.dtype, 0, self.shape, self.strides)
             shape = self.shape
         layout = resolve(self.dtype if dtype is None else dtype, shape, order, offset, self.nbytes, "map")
@@ -469,9 +383,8 @@ class MemMap(MapCore):
         start = first * self._row_nbytes if rows else 0
         part = self.region.window(start, rows * self._row_nbytes)
         shape = (rows, *self.shape[1:])
-        layout = (self.dtype, shape, self.strides, part.nbytes, self._offset + start, self._order)
-        window = self._make(part, layout, self._mode, "normal", self._sparse, self._info)
-        window._access = self._access
+        layout = (self.dtype, shape, self.strides, part.nbytes, self.offset + start, self.order)
+        window = MapCore._over(type(self), part, layout, self._mode, self._access, self._sparse, False)
         window._window_of = self
         self._windows = (*(known for known in self._windows if known() is not None), weakref.ref(window))
         return window
@@ -514,31 +427,22 @@ class MemMap(MapCore):
         >>> mm.closed
         True
         """
-        if views not in ("refuse", "revoke"):
-            raise ValueError(f"Expected views to be 'refuse' or 'revoke', not {views!r}")
-        if self.closed:
-            return
-        if views == "revoke":
+        if views == "refuse":
+            if not (self._close() or self._collect_and_close()):
+                raise BufferError(f"Cannot close {self!r}: {self._who_is_alive()}")
+        elif views == "revoke":
             self._revoke()
-            return
-        if not (self.region.close() or self._unmapped()):
-            raise BufferError(f"Cannot close {self!r}: {self._who_is_alive()}")
-        self._forget()
+        else:
+            refuse("views", ("refuse", "revoke"), views)
 
     def _open_windows(self) -> "list[MemMap]":
         windows = [reference() for reference in self._windows]
         return [window for window in windows if window is not None and not window.closed]
 
-    def _unmapped(self) -> bool:
-        """Close the region unless views are alive, after giving those in reference cycles a chance to go."""
-        if self.region.close():
-            return True
+    def _collect_and_close(self) -> bool:
+        """Close after views in reference cycles had a chance to go."""
         gc.collect()
-        return self.region.close()
-
-    def _forget(self) -> None:
-        self._close()
-        _open.pop(id(self), None)
+        return self._close()
 
     def _who_is_alive(self) -> str:
         windows = len(self._open_windows())
@@ -559,8 +463,7 @@ class MemMap(MapCore):
         return text
 
     def _revoke(self) -> None:
-        if self._unmapped():
-            self._forget()
+        if self._close() or self._collect_and_close():
             return
         left = self._views()
         first = self.region.revoke()
@@ -590,10 +493,7 @@ class MemMap(MapCore):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if self.closed:
-            return
-        if self._unmapped():
-            self._forget()
+        if self._close() or self._collect_and_close():
             return
         left = self.region.leases
         if not self.region.abandon():
@@ -656,7 +556,7 @@ class MemMap(MapCore):
         return self.nbytes // len(self) if len(self) else 0
 
     def _check_rows_are_contiguous(self, way_out: str) -> None:
-        if self.ndim > 1 and self._order == "F":
+        if self.ndim > 1 and self.order == "F":
             raise ValueError(f"The rows of an N-d Fortran-order map are scattered: {way_out}")
 
     def _runs(self, rows: Rows) -> list[tuple[int, int]]:
@@ -678,14 +578,14 @@ class MemMap(MapCore):
 
     def _file(self) -> File | None:
         """The file behind the map, open; None if there is none, or another file has taken its name."""
-        held = self.region.file
-        if held is not None or self.path is None or self._info is None:
+        held, info = self.region.file, self.region.info
+        if held is not None or self.path is None or info is None:
             return held
         try:
             file = File.open(self.path, False)
-            return file if file.info().identity == self._info.identity else None
         except OSError:
             return None
+        return file if file.info.identity == info.identity else None
 
     def advise(self, access: Access) -> None:
         """Say how the pages will be used from now on.
@@ -819,7 +719,7 @@ class MemMap(MapCore):
                     self.region.unlock(*self._bytes_of(done))
                 nbytes = sum(last - first for first, last in pages) * PAGE_SIZE
                 raise explain_lock(error, nbytes, self.path) from None
-        self._locked = self._locked + pages
+        self._locked = (*self._locked, *pages)
 
     def unlock(self, rows: Rows = None) -> None:
         """Let pages that were locked be paged out again.
@@ -845,7 +745,7 @@ class MemMap(MapCore):
         pages = self._pages(rows)
         for run in pages:
             self.region.unlock(*self._bytes_of(run))
-        self._locked = subtract(self._locked, pages)
+        self._locked = tuple(subtract(self._locked, pages))
 
     # --------------------------------------------------------------------------------------- writing and size
 
@@ -875,7 +775,7 @@ class MemMap(MapCore):
         ...     mm.flush()  # nothing to do without a file, as for modes "r" and "c"
         """
         runs = self._runs(rows)
-        if not self._mode.writes_file or self._info is None:
+        if not self._mode.writes_file or self.region.info is None:
             return
         for start, stop in runs:
             self.region.flush(start, stop, wait)
@@ -928,20 +828,21 @@ class MemMap(MapCore):
         self._check_rows_are_contiguous("it cannot change its size")
         if self._window_of is not None:
             raise ValueError("A window cannot change its size: resize the map that it was made from")
-        if self._info is None:
+        file = self.region.file
+        if file is None:
             if self.shared:
                 raise ValueError("Shared anonymous memory cannot change its size: other processes map it")
             return
-        size = _file_info(self.region).size
-        if size != self._offset + self.nbytes:
+        size = file.look().size
+        if size != self.offset + self.nbytes:
             raise ValueError(
-                f"The map ends at byte {self._offset + self.nbytes} and its file at byte {size}: "
+                f"The map ends at byte {self.offset + self.nbytes} and its file at byte {size}: "
                 "only a map that ends with its file can change its size"
             )
 
     def _resize_to(self, shape: tuple[int, ...]) -> None:
         self._check_open()  # the arguments were converted meanwhile, by code that may have closed it
-        nbytes = end_of(resolve(self.dtype, shape, self._order, self._offset, None)) - self._offset
+        nbytes = end_of(resolve(self.dtype, shape, self.order, self.offset, None)) - self.offset
         try:
             if not self.region.resize(nbytes, self._sparse):
                 gc.collect()
@@ -949,10 +850,8 @@ class MemMap(MapCore):
                     raise BufferError(f"Cannot resize {self!r}: {self._who_is_alive()}")
         except OSError as error:
             error = explain_memory(error, nbytes, self.path)
-            raise explain_space(error, self._offset + nbytes, self.path) from None
+            raise explain_space(error, self.offset + nbytes, self.path) from None
         self._reshape(shape)
-        if self._info is not None:
-            self._info = _file_info(self.region)
         if self._access != "normal":
             self.region.advise(self._access)
 

@@ -22,11 +22,12 @@ cdef extern from "_users.h":
 
 
 cdef class FileInfo:
-    cdef region_info raw
+    cdef region_info seen
 
 
 cdef class File:
     cdef region_file handle
+    cdef region_info seen
     cdef public object path
 
 
@@ -36,6 +37,8 @@ cdef class Region:
     cdef readonly uint64_t offset
     cdef readonly object path
     cdef File own_file
+    cdef region_info seen
+    cdef bint on_file
     cdef readonly bint writable
     cdef readonly bint shared
     cdef Lease parent

@@ -26,6 +26,9 @@ cdef extern from "Python.h":
 
 PAGE_SIZE = region_page_size()
 
+cdef enum:
+    LONG_UNMAP = 1 << 22  # bytes: from here on, unmapping may take longer than letting other threads run
+
 # tracemalloc keeps one domain per region, so that it can say where the leases of this one were taken
 cdef unsigned int trace_domains = 0x5EA10000
 
@@ -61,25 +64,31 @@ cdef class FileInfo:
     @staticmethod
     def at(str path):
         """Look at a file without opening it."""
-        cdef FileInfo info = FileInfo.__new__(FileInfo)
+        cdef region_info seen
         cdef bytes name = PyUnicode_EncodeFSDefault(path)
-        check(region_path_info(name, &info.raw), path)
-        check_regular(info.raw.kind, path)
-        return info
+        check(region_path_info(name, &seen), path)
+        check_regular(seen.kind, path)
+        return file_info(&seen)
 
     @property
     def size(self):
         """In bytes."""
-        return self.raw.size
+        return self.seen.size
 
     @property
     def mtime_ns(self):
-        return self.raw.mtime_ns
+        return self.seen.mtime_ns
 
     @property
     def identity(self):
         """(device, inode): what tells the file from all others on this host."""
-        return self.raw.device, self.raw.inode
+        return self.seen.device, self.seen.inode
+
+
+cdef FileInfo file_info(const region_info *seen):
+    cdef FileInfo info = FileInfo.__new__(FileInfo)
+    info.seen = seen[0]
+    return info
 
 
 def sync_directory(str path):
@@ -94,6 +103,7 @@ def sync_directory(str path):
 
 @cython.final
 @cython.no_gc
+@cython.freelist(8)
 cdef class File:
     """An open file of the operating system; closed when dropped."""
 
@@ -106,15 +116,16 @@ cdef class File:
         cdef File file = File.__new__(File)
         cdef bytes name = PyUnicode_EncodeFSDefault(path)
         cdef const char *raw = name
-        cdef region_info info
         cdef int code
         file.path = path
         with nogil:  # a network file system may take its time
-            code = region_path_info(raw, &info)
-            if code == 0 and info.kind == REGION_REGULAR:
+            code = region_path_info(raw, &file.seen)
+            if code == 0 and file.seen.kind == REGION_REGULAR:
                 code = region_file_open(raw, writable, &file.handle)
+                if code == 0:
+                    code = region_file_info(file.handle, &file.seen)
         check(code, path)
-        check_regular(info.kind, path)
+        check_regular(file.seen.kind, path)
         return file
 
     @staticmethod
@@ -131,14 +142,25 @@ cdef class File:
         """A second handle to a file that somebody else has open."""
         cdef File file = File.__new__(File)
         check(region_file_duplicate(handle, &file.handle), None)
+        check(region_file_info(file.handle, &file.seen), None)
+        check_regular(file.seen.kind, None)
         return file
 
+    @property
     def info(self):
-        """Look at the file, which must be regular."""
-        cdef FileInfo info = FileInfo.__new__(FileInfo)
-        check(region_file_info(self.handle, &info.raw), self.path)
-        check_regular(info.raw.kind, self.path)
-        return info
+        """What the file was like when it was opened, or last resized here."""
+        return file_info(&self.seen)
+
+    def look(self):
+        """What the file is like now."""
+        cdef region_info seen
+        check(region_file_info(self.handle, &seen), self.path)
+        return file_info(&seen)
+
+    @property
+    def size(self):
+        """`info.size`, in bytes."""
+        return self.seen.size
 
     def resize(self, uint64_t size, bint sparse):
         """Set the size in bytes. Growing reserves the space on disk unless `sparse`."""
@@ -146,6 +168,7 @@ cdef class File:
         with nogil:
             code = region_file_resize(self.handle, size, sparse)
         check(code, self.path)
+        check(region_file_info(self.handle, &self.seen), self.path)
 
     def close(self):
         cdef region_file handle = self.handle
@@ -163,6 +186,7 @@ cdef region_file handle_of(File file) noexcept:
 
 
 @cython.final
+@cython.freelist(8)
 @cython.no_gc  # nothing here can be part of a cycle: files, leases and paths do not refer to what holds them
 cdef class Region:
     """One mapping, and the count of those who use it.
@@ -181,13 +205,18 @@ cdef class Region:
             region_unmap(self.address, self.nbytes)
 
     @staticmethod
-    def map_file(File file, str intent, uint64_t offset, Py_ssize_t nbytes):
+    def map_file(File file, str intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file):
         """Map `nbytes` bytes of a file; `intent` is "read", "write" or "copy"."""
         cdef Region region = Region.__new__(Region)
         cdef region_intent how = INTENTS[intent]
         check(region_map(file.handle, how, offset, nbytes, <void **>&region.address), file.path)
         region.path = file.path
-        region.own_file = file
+        region.seen = file.seen
+        region.on_file = True
+        if keep_file:
+            region.own_file = file
+        else:
+            file.close()
         region.offset = offset
         region.nbytes = nbytes
         region.writable = how != REGION_READ
@@ -210,6 +239,8 @@ cdef class Region:
         part.parent = lease(self)
         part.address = self.address + start
         part.path = self.path
+        part.seen = self.seen
+        part.on_file = self.on_file
         part.offset = self.offset + start
         part.nbytes = nbytes
         part.writable = self.writable
@@ -221,10 +252,10 @@ cdef class Region:
         """The open file behind the mapping, or None: not every mapping keeps its file open."""
         return self.own_file if self.parent is None else self.parent.region.file
 
-    def drop_file(self):
-        """Close the file. The mapping stays."""
-        self.own_file.close()
-        self.own_file = None
+    @property
+    def info(self):
+        """What the file was like when it was mapped, or last resized here; None for anonymous memory."""
+        return file_info(&self.seen) if self.on_file else None
 
     # ---- users
 
@@ -241,8 +272,11 @@ cdef class Region:
         if self.parent is not None:
             self.parent = None
             return
-        with nogil:
+        if nbytes < LONG_UNMAP:
             region_unmap(address, nbytes)
+        else:
+            with nogil:
+                region_unmap(address, nbytes)
         self.own_file = None
 
     @property
@@ -301,6 +335,7 @@ cdef class Region:
                 code = region_resize_anonymous(self.nbytes, nbytes, <void **>&self.address)
             else:
                 code = region_resize(handle, self.offset, self.nbytes, nbytes, sparse, <void **>&self.address)
+                region_file_info(handle, &self.seen)
         if code == 0:
             self.nbytes = nbytes
         users_set(&self.users, USERS_GONE if self.address == NULL else USERS_OWNER)

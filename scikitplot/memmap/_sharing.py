@@ -64,8 +64,8 @@ def mapped_path(path: str) -> str:
 
 def reference(mm: "MemMap") -> tuple[Any, ...]:
     """What pickle needs to call `reopen` elsewhere."""
-    info = mm._info
     mm._check_open()
+    info = mm.region.info
     if mm.mode == "c":
         raise TypeError(
             'A map of mode "c" cannot be pickled, its changes are private: pickle one of mode "r", or mm[...]'

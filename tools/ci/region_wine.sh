@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Build the C layer for Windows and test it under Wine.
 set -euo pipefail
+export LC_ALL=C.UTF-8 # file names are UTF-8, under Wine too
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 platform=$root/scikitplot/memmap/_platform
 cc=x86_64-w64-mingw32-gcc
