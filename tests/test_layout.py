@@ -119,7 +119,8 @@ def chosen(rows, length):
 def test_rows_are_sorted_and_non_negative(rows):
     checked = check_rows(rows, LENGTH)
     found = list(range(LENGTH)[checked]) if isinstance(checked, slice) else checked.tolist()
-    assert found == chosen(rows, LENGTH)
+    assert found == sorted(found)
+    assert sorted(set(found)) == chosen(rows, LENGTH)
 
 
 @pytest.mark.parametrize("row", [LENGTH, -LENGTH - 1, 1 << 62])

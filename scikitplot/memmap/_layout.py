@@ -131,7 +131,7 @@ def strides_of(shape: tuple[int, ...], itemsize: int, order: Order) -> tuple[int
 
 
 def check_rows(rows: Rows, length: int) -> slice | npt.NDArray[np.intp]:
-    """`rows` as a slice with known ends, or as sorted, distinct, non-negative row numbers."""
+    """`rows` as a slice with known ends, or as sorted, non-negative row numbers."""
     if rows is None:
         return slice(0, length, 1)
     if isinstance(rows, slice):
@@ -150,7 +150,7 @@ def check_rows(rows: Rows, length: int) -> slice | npt.NDArray[np.intp]:
     if low < -length or high >= length:
         raise IndexError(f"row {low if low < -length else high} is out of range for {length} rows")
     numbers = numbers.astype(np.intp)
-    return np.unique(np.where(numbers < 0, numbers + length, numbers))
+    return np.sort(np.where(numbers < 0, numbers + length, numbers), axis=None)
 
 
 def byte_runs(rows: Rows, length: int, row_nbytes: int, skew: int, page: int) -> list[tuple[int, int]]:

@@ -192,16 +192,16 @@ class MemMap(MapCore):
             name = _files.absolute(path)
             if how.creates:
                 return cls._create(name, how, resolve(dtype, shape, order, offset, None), access, sparse)
-            file, nameless = _files.open_existing(name, how), False
+            file, keep_file = _files.open_existing(name, how), how.writes_file
         elif hasattr(path, "fileno"):
-            file, nameless = _files.duplicate(path), True
+            file, keep_file = _files.duplicate(path), True  # a name may not lead back to it
         else:
             raise TypeError(f"Expected path to be str, bytes, os.PathLike or a binary file, not {type(path).__name__}")
         try:
             if how.creates:
                 return cls._recreate(file, how, resolve(dtype, shape, order, offset, None), access, sparse)
             layout = resolve(dtype, shape, order, offset, file.size)
-            region = _map(file, how, layout, access, how.writes_file or nameless)
+            region = _map(file, how, layout, access, keep_file)
         except BaseException:
             file.close()  # now, though a traceback may keep this frame
             raise
@@ -302,7 +302,7 @@ class MemMap(MapCore):
         return False
 
     def __repr__(self) -> str:
-        name = "anonymous" if self.path is None else repr(self.path)
+        name = repr(self.path) if self.path else "anonymous" if self.region.info is None else "file without a name"
         state = "closed" if self.closed else human_size(self.nbytes)
         layout = f"dtype={self.dtype} shape={self.shape} offset={self.offset}"
         return f"<MemMap {name} mode={self.mode!r} {layout} {state}>"
@@ -499,7 +499,7 @@ class MemMap(MapCore):
         if not self.region.abandon():
             return
         self._forget()
-        message = f"The with block of {self!r} ended before {count(left, 'view')} of it, which keep the memory mapped"
+        message = f"{count(left, 'view')} outlived the with block of {self!r}: mapped until the last one is gone"
         try:
             warnings.warn(message, ResourceWarning, stacklevel=2)
         except ResourceWarning:
@@ -533,9 +533,10 @@ class MemMap(MapCore):
         if windows:
             raise BufferError(f"Cannot detach {self!r}: {count(windows, 'window')} over it must be closed first")
         array = self.to_numpy()
-        if not self.region.abandon():
-            self._check_open()
+        first = self.region.abandon()
         self._forget()
+        if not first:  # another thread closed the map meanwhile
+            self._check_open()
         return array
 
     def _drop(self) -> None:

@@ -62,18 +62,22 @@ int region_directory_sync(const char *path);
 
 /* --- mappings ------------------------------------------------------------------------------------------------- */
 
-/* Map `size` bytes of a file from `offset` on; `*address` is where byte `offset` is seen. */
+/* Map `size` bytes of a file from `offset` on; `*address` is where byte `offset` is seen.  The file must have them:
+ * Windows refuses to map beyond its end, POSIX maps pages that cannot be touched. */
 int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address);
 /* Map zero-filled memory; `shared`: with the children of a later fork. */
 int region_map_anonymous(size_t size, int shared, void **address);
+/* Unmap the whole of a mapping. */
 int region_unmap(void *address, size_t size);
 
 /* Change the size of a private anonymous mapping.  It may move; its contents are kept, new bytes are zero. */
 int region_resize_anonymous(size_t old_size, size_t size, void **address);
-/* Change the size of a file and of the REGION_WRITE mapping that reaches from `offset` to its end.  It may move. */
+/* Change the size of a file and of the REGION_WRITE mapping that reaches from `offset` to its end.  It may move; on
+ * Windows also by a failure, and if it cannot be restored then, `*address` is NULL. */
 int region_resize(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address);
 
-/* Put private zero-filled memory where the mapping is; the address range stays taken until region_unmap. */
+/* Put private zero-filled memory where the whole of a mapping is; the address range stays taken until region_unmap.
+ * On Windows no other thread may use the memory meanwhile. */
 int region_revoke(void *address, size_t size, int writable);
 
 /* --- pages ---------------------------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -338,12 +339,21 @@ static int mincore_is_truthful(int fd)
            faccessat(fd, "", W_OK, AT_EMPTY_PATH | AT_EACCESS) == 0;
 }
 
-/* A read that may not wait succeeds on cached pages only.  It also starts to read the others: those are waited for
- * and dropped again, a block at a time, so that asking leaves the cache as it was. */
+/* How many blocks this thread had read from devices. */
+static long blocks_read(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) ? 0 : usage.ru_inblock;
+}
+
+/* A read that may not wait succeeds on cached pages.  On others it starts to read, and succeeds if that is quick, so
+ * the thread's own count tells; they are waited for and dropped again, a block at a time, so that asking leaves the
+ * cache as it was. */
 static void ask_by_reading(int fd, uint64_t first, size_t pages, unsigned char *resident)
 {
     enum { BLOCK = 256 };
     size_t page = region_page_size();
+    long blocks = blocks_read();
     char byte;
     struct iovec target = {&byte, 1};
     posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM); /* one page per request */
@@ -352,13 +362,16 @@ static void ask_by_reading(int fd, uint64_t first, size_t pages, unsigned char *
         for (size_t i = start; i < stop; i++) {
             ssize_t got = preadv2(fd, &target, 1, (off_t)(first + i * page), RWF_NOWAIT);
             if (got < 0 && errno != EAGAIN) goto done; /* not supported here: mincore's answer stands */
-            resident[i] = got > 0;
+            long blocks_now = blocks_read();
+            resident[i] = got > 0 && blocks_now == blocks;
+            blocks = blocks_now;
         }
         for (size_t i = start; i < stop; i++) {
             if (resident[i]) continue;
             off_t offset = (off_t)(first + i * page);
             if (pread(fd, &byte, 1, offset) >= 0) posix_fadvise(fd, offset, (off_t)page, POSIX_FADV_DONTNEED);
         }
+        blocks = blocks_read();
     }
 done:
     posix_fadvise(fd, 0, 0, POSIX_FADV_NORMAL);
