@@ -247,11 +247,11 @@ def no_collector():
 @pytest.mark.parametrize("make", VIEWS.values(), ids=VIEWS)
 def test_a_view_of_any_kind_counts_as_one_until_it_dies(mm, make):
     view = make(mm)
-    assert mm.region.leases == 1
+    assert mm._region.leases == 1
     with pytest.raises(BufferError, match="1 (view|window) is alive"):
         mm.close()
     del view
-    assert mm.region.leases == 0
+    assert mm._region.leases == 0
     mm.close()
 
 
@@ -259,7 +259,7 @@ def test_a_view_of_any_kind_counts_as_one_until_it_dies(mm, make):
 @pytest.mark.parametrize("make", COPIES.values(), ids=COPIES)
 def test_a_copy_does_not_keep_the_map_from_closing(mm, make):
     copy = make(mm)
-    assert mm.region.leases == 0
+    assert mm._region.leases == 0
     mm.close()
     del copy
 
@@ -271,9 +271,9 @@ def test_torch_tensors_count_as_views():
     part = lambda array: torch.from_numpy(array)[5:10].numpy()  # noqa: E731
     for make in (torch.from_numpy, torch.asarray, torch.from_dlpack, part):
         tensor = make(mm[...])
-        assert mm.region.leases == 1
+        assert mm._region.leases == 1
         del tensor
-        assert mm.region.leases == 0
+        assert mm._region.leases == 0
     mm.close()
 
 
@@ -339,7 +339,7 @@ def test_close_collects_views_that_only_a_cycle_keeps(mm):
     node = Node()
     node.self, node.view = node, mm[1:]
     del node
-    assert mm.region.leases == 1
+    assert mm._region.leases == 1
     mm.close()
     assert mm.closed
 
@@ -391,7 +391,7 @@ def test_a_stored_exception_of_a_failed_call_keeps_no_view_alive(mm, call):
     else:
         stored = None
         assert result is False  # `in` answers for anything
-    assert mm.region.leases == 0
+    assert mm._region.leases == 0
     mm.close()
     del stored
 

@@ -73,17 +73,17 @@ def test_a_region_that_is_dropped_unmaps_itself():
 def test_close_is_false_while_a_lease_is_alive():
     mm = MemMap.anonymous(N)
     view = mm[1:]
-    assert mm.region.leases == 1
-    assert mm.region.close() is False
+    assert mm._region.leases == 1
+    assert mm._region.close() is False
     assert not view.any()
     del view
     mm.close()
-    assert mm.region.close() is True
+    assert mm._region.close() is True
 
 
 def test_an_abandoned_region_lives_as_long_as_its_last_lease():
     mm = MemMap.anonymous(N)
-    region = mm.region
+    region = mm._region
     views = [mm[1:], mm[2:]]
     views.append(mm.detach())  # abandons
     assert region.leases == 3
@@ -134,18 +134,18 @@ def test_resize_is_refused_under_a_lease_and_changes_nothing():
     mm = MemMap.anonymous(N)
     view = mm[...]
     view[:] = 5
-    assert mm.region.resize(2 * N, False) is False
-    assert mm.region.nbytes == N
+    assert mm._region.resize(2 * N, False) is False
+    assert mm._region.nbytes == N
     assert (view == 5).all()
     del view
-    assert mm.region.resize(2 * N, False) is True
-    assert mm.region.nbytes == 2 * N
+    assert mm._region.resize(2 * N, False) is True
+    assert mm._region.nbytes == 2 * N
     mm.close()
 
 
 def test_a_revoked_region_keeps_its_leases_until_they_die():
     mm = MemMap.anonymous(N)
-    region, views = mm.region, [mm[1:], mm[2:]]
+    region, views = mm._region, [mm[1:], mm[2:]]
     with pytest.warns(RuntimeWarning, match="2 views"):
         mm.close(views="revoke")
     assert not views[0].any()
@@ -177,7 +177,7 @@ def test_a_file_that_is_dropped_is_closed(make_file, leftovers):
 
 def test_a_region_keeps_the_file_it_may_write_to_and_drops_it_on_close(make_file):
     with MemMap.open(make_file(b"abc"), "r+") as mm:
-        region = mm.region
+        region = mm._region
         assert isinstance(region.file, File)
         assert region.window(0, 1).file is region.file
     assert region.file is None
@@ -199,9 +199,9 @@ def test_leases_are_counted_exactly_while_eight_threads_make_and_drop_views(shap
             views.clear()
 
     in_threads(work, 8)
-    assert mm.region.leases == 1
+    assert mm._region.leases == 1
     del kept
-    assert mm.region.leases == 0
+    assert mm._region.leases == 0
     mm.close()
 
 
@@ -227,7 +227,7 @@ def test_windows_are_counted_exactly_while_eight_threads_make_and_drop_them():
         in_threads(work, 8)
     finally:
         gc.unfreeze()
-    assert mm.region.leases == 0
+    assert mm._region.leases == 0
     mm.close()
 
 
@@ -264,7 +264,7 @@ def test_close_in_the_midst_of_reads_slices_and_stores_crashes_nobody(make_file,
             warnings.simplefilter("ignore", RuntimeWarning)
             in_threads(work, 8)
         assert mm.closed
-        assert mm.region.leases == 0
+        assert mm._region.leases == 0
     assert not path.read_bytes().strip(b"\1")
 
 

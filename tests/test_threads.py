@@ -88,7 +88,7 @@ def test_threads_share_one_map(table, leftovers):
 
     with MemMap.open(path, dtype="<u4", shape=(-1, 16)) as mm:
         in_threads(work)
-        assert mm.region.leases == 0
+        assert mm._region.leases == 0
     assert leftovers() == before
 
 

@@ -4,7 +4,7 @@ from ._region cimport Lease, Region
 
 
 cdef class MapCore:
-    cdef readonly Region region
+    cdef readonly Region _region
     cdef readonly bint closed
     cdef readonly cnp.dtype dtype
     cdef readonly tuple shape

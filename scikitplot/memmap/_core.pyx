@@ -5,6 +5,7 @@ no traceback keeps one alive. Anything that may run Python code (`__index__`, bu
 is entered, because that code may close the map.
 """
 
+cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport (
     PyBUF_ANY_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
@@ -67,19 +68,20 @@ cdef inline Py_ssize_t clipped(object number) except? -1:
     return PyNumber_AsSsize_t(number, NULL)
 
 
+@cython.no_gc_clear  # the region must outlast whatever is still called while a cycle is taken apart
 cdef class MapCore:
     """The layout of an array over a `Region`, and the hot calls on it."""
 
     cdef int check_open(self) except -1:
         if self.closed:
-            raise ValueError(f"MemMap is closed: {self.region.path or 'anonymous'}")
+            raise ValueError(f"MemMap is closed: {self._region.path or 'anonymous'}")
         return 0
 
     def _check_open(self):
         self.check_open()
 
     cdef int check_writable(self) except -1:
-        if not self.region.writable:
+        if not self._region.writable:
             raise ValueError(
                 'MemMap is read-only: open it with mode="r+" to change the file, or mode="c" for private changes')
         return 0
@@ -105,7 +107,7 @@ cdef class MapCore:
         self._access = access
         self._sparse = sparse
         self._windows = self._locked = ()
-        self.region = region
+        self._region = region
         self.reshape(shape)
         if listed:
             OPEN[<uintptr_t><void *>self] = PyWeakref_NewRef(self, None)
@@ -117,7 +119,7 @@ cdef class MapCore:
         for i in range(self.ndim_):
             self.dims[i] = shape[i]
         self.shape = shape
-        self.nbytes = self.region.nbytes
+        self.nbytes = self._region.nbytes
 
     def _reshape(self, tuple shape not None):
         self.reshape(shape)
@@ -125,7 +127,7 @@ cdef class MapCore:
     def _close(self):
         """Close the region and this map, unless views are alive. Returns whether it is closed."""
         if not self.closed:
-            if not self.region.close():
+            if not self._region.close():
                 return False
             self._forget()
         return True
@@ -136,7 +138,7 @@ cdef class MapCore:
         OPEN.pop(<uintptr_t><void *>self, None)
 
     def __del__(self):
-        if not self.closed and self.region is not None:
+        if not self.closed and self._region is not None:
             self._drop()
 
     def __dealloc__(self):
@@ -144,7 +146,7 @@ cdef class MapCore:
 
     @property
     def path(self):
-        return self.region.path
+        return self._region.path
 
     @property
     def mode(self):
@@ -168,11 +170,11 @@ cdef class MapCore:
 
     @property
     def writable(self):
-        return self.region.writable
+        return self._region.writable
 
     @property
     def shared(self):
-        return self.region.shared
+        return self._region.shared
 
     # ---- arrays
 
@@ -187,8 +189,8 @@ cdef class MapCore:
 
     cdef object whole(self):
         self.check_open()
-        cdef Lease taken = lease(self.region)
-        return self.array(taken, self.dtype, self.region.address, self.ndim_, self.dims, self.steps)
+        cdef Lease taken = lease(self._region)
+        return self.array(taken, self.dtype, self._region.address, self.ndim_, self.dims, self.steps)
 
     def _view(self, cnp.dtype dtype not None, Py_ssize_t offset, tuple shape, tuple strides):
         """The bytes from `offset` on under another layout, which the caller has checked."""
@@ -196,11 +198,11 @@ cdef class MapCore:
         cdef cnp.npy_intp steps[MAX_NDIM]
         cdef int i, ndim = len(shape)
         self.check_open()
-        cdef Lease taken = lease(self.region)
+        cdef Lease taken = lease(self._region)
         for i in range(ndim):
             dims[i] = shape[i]
             steps[i] = strides[i]
-        return self.array(taken, dtype, self.region.address + offset, ndim, dims, steps)
+        return self.array(taken, dtype, self._region.address + offset, ndim, dims, steps)
 
     def __getitem__(self, key):
         cdef Py_ssize_t start, stop, step
@@ -210,34 +212,34 @@ cdef class MapCore:
         if PyLong_CheckExact(key) and self.ndim_ == 1 and self.simple_scalars:
             start = clipped(key)
             self.check_open()
-            enter(self.region)
+            enter(self._region)
             try:
                 if start < 0:
                     start += self.dims[0]
                 if 0 <= start < self.dims[0]:
-                    return PyArray_Scalar(self.region.address + start * self.steps[0], self.dtype, NULL)
+                    return PyArray_Scalar(self._region.address + start * self.steps[0], self.dtype, NULL)
             finally:
-                leave(self.region)
+                leave(self._region)
         elif PyLong_CheckExact(key) and self.ndim_ > 1:
             start = clipped(key)
             self.check_open()
-            taken = lease(self.region)
+            taken = lease(self._region)
             if start < 0:
                 start += self.dims[0]
             if 0 <= start < self.dims[0]:
-                return self.array(taken, self.dtype, self.region.address + start * self.steps[0],
+                return self.array(taken, self.dtype, self._region.address + start * self.steps[0],
                                   self.ndim_ - 1, self.dims + 1, self.steps + 1)
         elif PySlice_Check(key) and self.ndim_ > 0:
             PySlice_Unpack(key, &start, &stop, &step)
             self.check_open()
-            taken = lease(self.region)
+            taken = lease(self._region)
             memcpy(dims, self.dims, self.ndim_ * sizeof(cnp.npy_intp))
             memcpy(steps, self.steps, self.ndim_ * sizeof(cnp.npy_intp))
             dims[0] = PySlice_AdjustIndices(dims[0], &start, &stop, step)
             if dims[0] == 0:
                 start = 0  # may be -1, or past the end
-            steps[0] *= step
-            return self.array(taken, self.dtype, self.region.address + start * self.steps[0], self.ndim_, dims, steps)
+            steps[0] = <cnp.npy_intp>(<size_t>steps[0] * <size_t>step)  # may overflow if at most one row is left
+            return self.array(taken, self.dtype, self._region.address + start * self.steps[0], self.ndim_, dims, steps)
         return PyObject_GetItem(self.whole(), key)
 
     def __setitem__(self, key, value):
@@ -343,7 +345,7 @@ cdef class MapCore:
         IndexError
             If an index is out of range. Nothing has been copied then.
         TypeError
-            If the indices are not integers.
+            If the indices are not integers, or `out` has another dtype.
         ValueError
             If the map is closed, or `out` has another shape.
 
@@ -362,6 +364,8 @@ cdef class MapCore:
             if rows.size and rows.max() >= len(self):
                 raise IndexError(f"index {rows.max()} is out of bounds for axis 0 with size {len(self)}")
             rows = rows.astype(np.intp)
+        if out is not None and out.dtype != self.dtype:
+            raise TypeError(f"Expected out to have the dtype {self.dtype}, not {out.dtype}")
         cdef cnp.ndarray whole = self.whole()
         if cnp.PyArray_CHKFLAGS(whole, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED):
             return whole.take(rows, 0, out)
@@ -383,12 +387,12 @@ cdef class MapCore:
         cdef Py_ssize_t start = clipped(offset)
         nbytes[0] = clipped(size)
         self.check_open()
-        enter(self.region)
-        if start < 0 or nbytes[0] < 0 or start > self.region.nbytes or nbytes[0] > self.region.nbytes - start:
-            leave(self.region)
+        enter(self._region)
+        if start < 0 or nbytes[0] < 0 or start > self._region.nbytes or nbytes[0] > self._region.nbytes - start:
+            leave(self._region)
             raise ValueError(
-                f"Expected a byte range within 0:{self.region.nbytes}, not offset {offset} and size {size}")
-        return self.region.address + start
+                f"Expected a byte range within 0:{self._region.nbytes}, not offset {offset} and size {size}")
+        return self._region.address + start
 
     def read_at(self, offset, size):
         """Copy bytes out of the map.
@@ -424,7 +428,7 @@ cdef class MapCore:
             result = PyBytes_FromStringAndSize(NULL, nbytes)
             copy(PyBytes_AS_STRING(result), source, nbytes)
         finally:
-            leave(self.region)
+            leave(self._region)
         return result
 
     def readinto_at(self, offset, buffer):
@@ -503,7 +507,7 @@ cdef class MapCore:
                 copy(<char *>view.buf, place, nbytes)
             else:
                 copy(place, <char *>view.buf, nbytes)
-            leave(self.region)
+            leave(self._region)
             return nbytes
         finally:
             PyBuffer_Release(&view)

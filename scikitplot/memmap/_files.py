@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import secrets
 import sys
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
@@ -107,7 +106,7 @@ def replace(path: str, nbytes: int, sparse: bool, map_file: Mapper) -> Region:
     if permissions is not None and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, f"The file is read-only: {WAY_OUT}", path)
     # not made from the name, which may already be as long as a name can be
-    temporary = os.path.join(os.path.dirname(target), f".memmap-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(os.path.dirname(target), f".memmap-{os.urandom(8).hex()}.tmp")
 
     def take_over() -> None:
         if permissions is not None:

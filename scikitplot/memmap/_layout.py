@@ -3,19 +3,24 @@
 All arithmetic on sizes is done here, in Python integers, which do not overflow.
 """
 
+from __future__ import annotations
+
 import math
 import operator
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
-import numpy.typing as npt
 
 from ._modes import ORDERS, Order, refuse
 
+if TYPE_CHECKING:
+    import numpy.typing as npt  # takes longer to import than all of this package
+
+    Rows = slice | npt.ArrayLike | None
+
 Shape = SupportsIndex | Sequence[SupportsIndex] | None
-Rows = slice | npt.ArrayLike | None
 
 MAX_NBYTES = sys.maxsize
 MAX_NDIM = 64  # of NumPy

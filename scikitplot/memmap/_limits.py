@@ -2,7 +2,6 @@
 
 import errno
 import sys
-from pathlib import Path
 
 NO_MEMORY = (errno.ENOMEM, errno.EOVERFLOW)
 NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
@@ -25,7 +24,8 @@ def resource_limit(name: str) -> int | None:
 
 def kernel_setting(name: str) -> str | None:
     try:
-        return Path("/proc/sys/vm", name).read_text().strip()
+        with open(f"/proc/sys/vm/{name}") as setting:
+            return setting.read().strip()
     except OSError:  # not Linux
         return None
 

@@ -1,5 +1,7 @@
 """MemMap: opening, lifetime, paging, size. The hot calls are in `_core`."""
 
+from __future__ import annotations
+
 import errno
 import gc
 import os
@@ -7,18 +9,22 @@ import sys
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, Literal, NoReturn, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self, SupportsIndex
 
 import numpy as np
-import numpy.typing as npt
 
 from . import _files, _sharing
 from ._core import OPEN, MapCore, own_methods
 from ._display import count, human_size
-from ._layout import Layout, Rows, Shape, as_tuple, byte_runs, end_of, resolve, subtract
+from ._layout import Layout, Shape, as_tuple, byte_runs, end_of, resolve, subtract
 from ._limits import explain_lock, explain_memory, explain_space
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
 from ._region import PAGE_SIZE, File, Region, sync_directory
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ._layout import Rows
 
 
 class _Default(str):
@@ -32,7 +38,7 @@ _NO_PATH: Any = _Default("")
 _PATHS = (str, bytes, os.PathLike)
 
 
-def open_maps() -> "list[MemMap]":
+def open_maps() -> list[MemMap]:
     """Return the maps that are open in this process, oldest first.
 
     Returns
@@ -302,7 +308,7 @@ class MemMap(MapCore):
         return False
 
     def __repr__(self) -> str:
-        name = repr(self.path) if self.path else "anonymous" if self.region.info is None else "file without a name"
+        name = repr(self.path) if self.path else "anonymous" if self._region.info is None else "file without a name"
         state = "closed" if self.closed else human_size(self.nbytes)
         layout = f"dtype={self.dtype} shape={self.shape} offset={self.offset}"
         return f"<MemMap {name} mode={self.mode!r} {layout} {state}>"
@@ -381,7 +387,7 @@ class MemMap(MapCore):
         first, last, _ = slice(start, stop).indices(len(self))
         rows = max(last - first, 0)
         start = first * self._row_nbytes if rows else 0
-        part = self.region.window(start, rows * self._row_nbytes)
+        part = self._region.window(start, rows * self._row_nbytes)
         shape = (rows, *self.shape[1:])
         layout = (self.dtype, shape, self.strides, part.nbytes, self.offset + start, self.order)
         window = MapCore._over(type(self), part, layout, self._mode, self._access, self._sparse, False)
@@ -435,7 +441,7 @@ class MemMap(MapCore):
         else:
             refuse("views", ("refuse", "revoke"), views)
 
-    def _open_windows(self) -> "list[MemMap]":
+    def _open_windows(self) -> list[MemMap]:
         windows = [reference() for reference in self._windows]
         return [window for window in windows if window is not None and not window.closed]
 
@@ -446,9 +452,9 @@ class MemMap(MapCore):
 
     def _who_is_alive(self) -> str:
         windows = len(self._open_windows())
-        views = self.region.leases - windows
+        views = self._region.leases - windows
         counts = [count(n, noun) for n, noun in ((views, "view"), (windows, "window")) if n]
-        sites = self.region.lease_sites()
+        sites = self._region.lease_sites()
         text = f"{' and '.join(counts) or 'a view'} {'is' if views + windows <= 1 else 'are'} alive"
         if sites:
             text += f", made at {', '.join(sites[:5])}"
@@ -466,16 +472,16 @@ class MemMap(MapCore):
         if self._close() or self._collect_and_close():
             return
         left = self._views()
-        first = self.region.revoke()
+        first = self._region.revoke()
         self._forget()
         for window in self._descendants():
             window._forget()
-            window.region.abandon()
+            window._region.abandon()
         if left and first:
             what = "read zeros from now on" if self._window_of is None else "stay valid, and keep the whole map open"
             warnings.warn(f"{count(left, 'view')} of {self!r} {what}", RuntimeWarning, stacklevel=3)
 
-    def _descendants(self) -> "Iterator[MemMap]":
+    def _descendants(self) -> Iterator[MemMap]:
         """Yield the windows of this map, theirs, and so on; closed ones too, whose windows may be open."""
         for reference in self._windows:
             window = reference()
@@ -486,7 +492,7 @@ class MemMap(MapCore):
     def _views(self) -> int:
         """How many arrays and memoryviews over this map and its windows are alive."""
         windows = self._open_windows()
-        return self.region.leases - len(windows) + sum(window._views() for window in windows)
+        return self._region.leases - len(windows) + sum(window._views() for window in windows)
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -495,8 +501,8 @@ class MemMap(MapCore):
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._close() or self._collect_and_close():
             return
-        left = self.region.leases
-        if not self.region.abandon():
+        left = self._region.leases
+        if not self._region.abandon():
             return
         self._forget()
         message = f"{count(left, 'view')} outlived the with block of {self!r}: mapped until the last one is gone"
@@ -533,7 +539,7 @@ class MemMap(MapCore):
         if windows:
             raise BufferError(f"Cannot detach {self!r}: {count(windows, 'window')} over it must be closed first")
         array = self.to_numpy()
-        first = self.region.abandon()
+        first = self._region.abandon()
         self._forget()
         if not first:  # another thread closed the map meanwhile
             self._check_open()
@@ -543,7 +549,7 @@ class MemMap(MapCore):
         """Called when the last reference to an open map goes."""
         message = f"{self!r} was dropped without close()" if not sys.is_finalizing() else ""
         self._forget()
-        self.region.abandon()
+        self._region.abandon()
         if message and self._window_of is None:
             warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
 
@@ -566,20 +572,20 @@ class MemMap(MapCore):
         if rows is None:
             return [(0, self.nbytes)] if self.nbytes else []
         self._check_rows_are_contiguous("leave rows out")
-        return byte_runs(rows, len(self), self._row_nbytes, self.region.offset % PAGE_SIZE, PAGE_SIZE)
+        return byte_runs(rows, len(self), self._row_nbytes, self._region.offset % PAGE_SIZE, PAGE_SIZE)
 
     def _pages(self, rows: Rows) -> list[tuple[int, int]]:
         """Where rows lie, in pages from the one that the map starts in."""
-        skew = self.region.offset % PAGE_SIZE
+        skew = self._region.offset % PAGE_SIZE
         return [((skew + a) // PAGE_SIZE, (skew + b - 1) // PAGE_SIZE + 1) for a, b in self._runs(rows)]
 
     def _bytes_of(self, pages: tuple[int, int]) -> tuple[int, int]:
-        skew = self.region.offset % PAGE_SIZE
+        skew = self._region.offset % PAGE_SIZE
         return max(pages[0] * PAGE_SIZE - skew, 0), min(pages[1] * PAGE_SIZE - skew, self.nbytes)
 
     def _file(self) -> File | None:
         """The file behind the map, open; None if there is none, or another file has taken its name."""
-        held, info = self.region.file, self.region.info
+        held, info = self._region.file, self._region.info
         if held is not None or self.path is None or info is None:
             return held
         try:
@@ -612,7 +618,7 @@ class MemMap(MapCore):
         if access not in ACCESSES:
             refuse("access", ACCESSES, access)
         self._check_open()
-        self.region.advise(access)
+        self._region.advise(access)
         self._access = access
 
     def evict(self, rows: Rows = None) -> None:
@@ -646,7 +652,7 @@ class MemMap(MapCore):
         runs = self._runs(rows)
         file = self._file()
         for start, stop in runs:
-            self.region.evict(file, start, stop)
+            self._region.evict(file, start, stop)
 
     def residency(self, rows: Rows = None) -> npt.NDArray[np.bool_]:
         """Tell which pages are in memory, without touching them.
@@ -684,7 +690,7 @@ class MemMap(MapCore):
         """
         runs = self._runs(rows)
         file = self._file()
-        flags = [self.region.residency(file, start, stop) for start, stop in runs]
+        flags = [self._region.residency(file, start, stop) for start, stop in runs]
         return np.frombuffer(bytearray().join(flags), dtype=np.bool_)
 
     def lock(self, rows: Rows = None) -> None:
@@ -714,10 +720,10 @@ class MemMap(MapCore):
         pages = subtract(self._pages(rows), self._locked)
         for i, run in enumerate(pages):
             try:
-                self.region.lock(*self._bytes_of(run))
+                self._region.lock(*self._bytes_of(run))
             except OSError as error:
                 for done in pages[:i]:
-                    self.region.unlock(*self._bytes_of(done))
+                    self._region.unlock(*self._bytes_of(done))
                 nbytes = sum(last - first for first, last in pages) * PAGE_SIZE
                 raise explain_lock(error, nbytes, self.path) from None
         self._locked = (*self._locked, *pages)
@@ -745,7 +751,7 @@ class MemMap(MapCore):
         """
         pages = self._pages(rows)
         for run in pages:
-            self.region.unlock(*self._bytes_of(run))
+            self._region.unlock(*self._bytes_of(run))
         self._locked = tuple(subtract(self._locked, pages))
 
     # --------------------------------------------------------------------------------------- writing and size
@@ -776,10 +782,10 @@ class MemMap(MapCore):
         ...     mm.flush()  # nothing to do without a file, as for modes "r" and "c"
         """
         runs = self._runs(rows)
-        if not self._mode.writes_file or self.region.info is None:
+        if not self._mode.writes_file or self._region.info is None:
             return
         for start, stop in runs:
-            self.region.flush(start, stop, wait)
+            self._region.flush(start, stop, wait)
         if wait and self._unsynced_name and self.path is not None:
             sync_directory(os.path.dirname(os.path.realpath(self.path)))
             self._unsynced_name = False
@@ -829,7 +835,7 @@ class MemMap(MapCore):
         self._check_rows_are_contiguous("it cannot change its size")
         if self._window_of is not None:
             raise ValueError("A window cannot change its size: resize the map that it was made from")
-        file = self.region.file
+        file = self._region.file
         if file is None:
             if self.shared:
                 raise ValueError("Shared anonymous memory cannot change its size: other processes map it")
@@ -845,16 +851,16 @@ class MemMap(MapCore):
         self._check_open()  # the arguments were converted meanwhile, by code that may have closed it
         nbytes = end_of(resolve(self.dtype, shape, self.order, self.offset, None)) - self.offset
         try:
-            if not self.region.resize(nbytes, self._sparse):
+            if not self._region.resize(nbytes, self._sparse):
                 gc.collect()
-                if not self.region.resize(nbytes, self._sparse):
+                if not self._region.resize(nbytes, self._sparse):
                     raise BufferError(f"Cannot resize {self!r}: {self._who_is_alive()}")
         except OSError as error:
             error = explain_memory(error, nbytes, self.path)
             raise explain_space(error, self.offset + nbytes, self.path) from None
         self._reshape(shape)
         if self._access != "normal":
-            self.region.advise(self._access)
+            self._region.advise(self._access)
 
     def append(self, rows: npt.ArrayLike) -> None:
         """Add rows at the end.

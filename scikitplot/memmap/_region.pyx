@@ -6,7 +6,6 @@ through the array or anything derived from it. The last user to leave unmaps.
 """
 
 import errno
-import tracemalloc
 
 cimport cython
 from libc.stdint cimport uint64_t, uintptr_t
@@ -286,6 +285,8 @@ cdef class Region:
 
     def lease_sites(self):
         """Where the leases that are alive were taken, most frequent first: "file:line (count)"."""
+        import tracemalloc
+
         if not tracemalloc.is_tracing():
             return []
         only = tracemalloc.DomainFilter(True, self.trace_domain)

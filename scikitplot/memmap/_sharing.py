@@ -1,10 +1,10 @@
 """Pickling by reference: a pickle names a file and says how to recognise it."""
 
+from __future__ import annotations
+
 import errno
 import functools
 import os
-import platform
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,8 +22,11 @@ PATH_MAP = "SCIKITPLOT_MEMMAP_PATH_MAP"
 def host() -> str:
     """What tells this host, since it was started, from others: file identities hold within it."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        with open("/proc/sys/kernel/random/boot_id") as boot_id:
+            return boot_id.read().strip()
     except OSError:  # not Linux
+        import platform
+
         return platform.node()
 
 
@@ -36,7 +39,7 @@ class Fingerprint(NamedTuple):
     identity: tuple[int, int]
 
     @classmethod
-    def of(cls, info: FileInfo, *, constant: bool) -> "Fingerprint":
+    def of(cls, info: FileInfo, *, constant: bool) -> Fingerprint:
         return cls(info.size, info.mtime_ns if constant else None, host(), info.identity)
 
     def check(self, info: FileInfo, path: str, *, moved: bool) -> None:
@@ -62,10 +65,10 @@ def mapped_path(path: str) -> str:
     return path
 
 
-def reference(mm: "MemMap") -> tuple[Any, ...]:
+def reference(mm: MemMap) -> tuple[Any, ...]:
     """What pickle needs to call `reopen` elsewhere."""
     mm._check_open()
-    info = mm.region.info
+    info = mm._region.info
     if mm.mode == "c":
         raise TypeError(
             'A map of mode "c" cannot be pickled, its changes are private: pickle one of mode "r", or mm[...]'
@@ -80,7 +83,7 @@ def reference(mm: "MemMap") -> tuple[Any, ...]:
 
 
 def reopen(
-    cls: "type[MemMap]",
+    cls: type[MemMap],
     path: str,
     mode: str,
     dtype: np.dtype[Any],
@@ -89,7 +92,7 @@ def reopen(
     order: Order,
     access: Access,
     fingerprint: Fingerprint,
-) -> "MemMap":
+) -> MemMap:
     """Open what was pickled, if it is still there."""
     here = mapped_path(path)
     fingerprint.check(FileInfo.at(here), here, moved=here != path)
