@@ -4,7 +4,7 @@ from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 from ._layout import Layout
 from ._map import MemMap
@@ -18,6 +18,7 @@ OPEN: dict[int, ref[MemMap]]
 
 def own_methods(cls: _Class) -> _Class: ...
 
+@disjoint_base
 class MapCore:
     @staticmethod
     def _over(

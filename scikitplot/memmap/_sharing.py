@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 PATH_MAP = "SCIKITPLOT_MEMMAP_PATH_MAP"
 
 
-@functools.cache
 def host() -> str:
     """What tells this host, since it was started, from others: file identities hold within it."""
     try:
