@@ -2,46 +2,17 @@
 
 import gc
 import sys
-import threading
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from in_threads import in_threads
 
 from scikitplot.memmap import MemMap
 from scikitplot.memmap._region import PAGE_SIZE, File, Region
 
 N = 1 << 16
-
-
-@pytest.fixture(autouse=True)
-def _switch_threads_often():
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
-
-
-def in_threads(work, number):
-    """Run `work(k)` in threads that start together; raise what one of them raised."""
-    ready = threading.Barrier(number)
-    errors = []
-
-    def run(k):
-        ready.wait()
-        try:
-            work(k)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(k,)) for k in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for error in errors:
-        raise error
 
 
 def mapped_bytes():

@@ -1,43 +1,12 @@
 """Many threads at once: no crash, correct values, nothing left behind. Bounded by counts, not by time."""
 
-import sys
-import threading
-
 import numpy as np
 import pytest
+from in_threads import in_threads
 
 from scikitplot.memmap import MemMap, open_maps
 
 THREADS = 8
-
-
-@pytest.fixture(autouse=True)
-def _switch_threads_often():
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
-
-
-def in_threads(work):
-    """Run `work(k)` in threads that start together; raise what one of them raised."""
-    ready = threading.Barrier(THREADS)
-    errors = []
-
-    def run(k):
-        ready.wait()
-        try:
-            work(k)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(k,)) for k in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for error in errors:
-        raise error
 
 
 @pytest.fixture
