@@ -1,6 +1,6 @@
 cimport numpy as cnp
 
-from ._region cimport Lease, Region
+from ._region cimport Region
 
 
 cdef class MapCore:
@@ -27,8 +27,6 @@ cdef class MapCore:
     cdef cnp.npy_intp *dims
     cdef cnp.npy_intp *steps
 
-    cdef int check_open(self) except -1
-    cdef object array(self, Lease taken, cnp.dtype dtype, char *data, int ndim, cnp.npy_intp *dims, cnp.npy_intp *steps)
     cdef object whole(self)
     cdef void reshape(self, tuple shape)
     cdef int check_writable(self) except -1

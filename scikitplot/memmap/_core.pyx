@@ -19,7 +19,7 @@ from cpython.ref cimport Py_INCREF
 from cpython.slice cimport PySlice_Check
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport uintptr_t
-from libc.string cimport memcpy, memmove
+from libc.string cimport memmove
 
 from ._region cimport Lease, Region, enter, lease, leave
 
@@ -68,17 +68,29 @@ cdef inline Py_ssize_t clipped(object number) except? -1:
     return PyNumber_AsSsize_t(number, NULL)
 
 
+cdef inline int check_open(MapCore self) except -1:
+    if self.closed:
+        raise ValueError(f"MemMap is closed: {self._region.path or 'anonymous'}")
+    return 0
+
+
+cdef inline object array(
+    MapCore self, Lease taken, cnp.dtype dtype, char *data, int ndim, cnp.npy_intp *dims, cnp.npy_intp *steps
+):
+    """An ndarray over memory that a lease keeps mapped."""
+    Py_INCREF(dtype)  # stolen by NumPy, as is the lease
+    cdef object view = PyArray_NewFromDescr(cnp.ndarray, dtype, ndim, dims, steps, data, self.flags, NULL)
+    Py_INCREF(taken)
+    cnp.PyArray_SetBaseObject(view, taken)
+    return view
+
+
 @cython.no_gc_clear  # the region must outlast whatever is still called while a cycle is taken apart
 cdef class MapCore:
     """The layout of an array over a `Region`, and the hot calls on it."""
 
-    cdef int check_open(self) except -1:
-        if self.closed:
-            raise ValueError(f"MemMap is closed: {self._region.path or 'anonymous'}")
-        return 0
-
     def _check_open(self):
-        self.check_open()
+        check_open(self)
 
     cdef int check_writable(self) except -1:
         if not self._region.writable:
@@ -178,40 +190,33 @@ cdef class MapCore:
 
     # ---- arrays
 
-    cdef object array(
-        self, Lease taken, cnp.dtype dtype, char *data, int ndim, cnp.npy_intp *dims, cnp.npy_intp *steps
-    ):
-        Py_INCREF(dtype)  # stolen by NumPy, as is the lease
-        cdef object view = PyArray_NewFromDescr(cnp.ndarray, dtype, ndim, dims, steps, data, self.flags, NULL)
-        Py_INCREF(taken)
-        cnp.PyArray_SetBaseObject(view, taken)
-        return view
-
     cdef object whole(self):
-        self.check_open()
+        check_open(self)
         cdef Lease taken = lease(self._region)
-        return self.array(taken, self.dtype, self._region.address, self.ndim_, self.dims, self.steps)
+        return array(self, taken, self.dtype, self._region.address, self.ndim_, self.dims, self.steps)
 
     def _view(self, cnp.dtype dtype not None, Py_ssize_t offset, tuple shape, tuple strides):
         """The bytes from `offset` on under another layout, which the caller has checked."""
         cdef cnp.npy_intp dims[MAX_NDIM]
         cdef cnp.npy_intp steps[MAX_NDIM]
         cdef int i, ndim = len(shape)
-        self.check_open()
+        check_open(self)
         cdef Lease taken = lease(self._region)
         for i in range(ndim):
             dims[i] = shape[i]
             steps[i] = strides[i]
-        return self.array(taken, dtype, self._region.address + offset, ndim, dims, steps)
+        return array(self, taken, dtype, self._region.address + offset, ndim, dims, steps)
 
     def __getitem__(self, key):
         cdef Py_ssize_t start, stop, step
+        cdef int i
+        cdef char *place
         cdef cnp.npy_intp dims[MAX_NDIM]
         cdef cnp.npy_intp steps[MAX_NDIM]
         cdef Lease taken
         if PyLong_CheckExact(key) and self.ndim_ == 1 and self.simple_scalars:
             start = clipped(key)
-            self.check_open()
+            check_open(self)
             enter(self._region)
             try:
                 if start < 0:
@@ -222,28 +227,30 @@ cdef class MapCore:
                 leave(self._region)
         elif PyLong_CheckExact(key) and self.ndim_ > 1:
             start = clipped(key)
-            self.check_open()
+            check_open(self)
             taken = lease(self._region)
             if start < 0:
                 start += self.dims[0]
             if 0 <= start < self.dims[0]:
-                return self.array(taken, self.dtype, self._region.address + start * self.steps[0],
-                                  self.ndim_ - 1, self.dims + 1, self.steps + 1)
+                place = self._region.address + start * self.steps[0]
+                return array(self, taken, self.dtype, place, self.ndim_ - 1, self.dims + 1, self.steps + 1)
         elif PySlice_Check(key) and self.ndim_ > 0:
             PySlice_Unpack(key, &start, &stop, &step)
-            self.check_open()
+            check_open(self)
             taken = lease(self._region)
-            memcpy(dims, self.dims, self.ndim_ * sizeof(cnp.npy_intp))
-            memcpy(steps, self.steps, self.ndim_ * sizeof(cnp.npy_intp))
-            dims[0] = PySlice_AdjustIndices(dims[0], &start, &stop, step)
+            dims[0] = PySlice_AdjustIndices(self.dims[0], &start, &stop, step)
             if dims[0] == 0:
                 start = 0  # may be -1, or past the end
-            steps[0] = <cnp.npy_intp>(<size_t>steps[0] * <size_t>step)  # may overflow if at most one row is left
-            return self.array(taken, self.dtype, self._region.address + start * self.steps[0], self.ndim_, dims, steps)
+            steps[0] = <cnp.npy_intp>(<size_t>self.steps[0] * <size_t>step)  # overflows only if a row or none is left
+            for i in range(1, self.ndim_):
+                dims[i] = self.dims[i]
+                steps[i] = self.steps[i]
+            place = self._region.address + start * self.steps[0]
+            return array(self, taken, self.dtype, place, self.ndim_, dims, steps)
         return PyObject_GetItem(self.whole(), key)
 
     def __setitem__(self, key, value):
-        self.check_open()
+        check_open(self)
         self.check_writable()
         PyObject_SetItem(self.whole(), key, value)
 
@@ -386,7 +393,7 @@ cdef class MapCore:
         """Enter the region and return where a byte range starts. The caller leaves the region."""
         cdef Py_ssize_t start = clipped(offset)
         nbytes[0] = clipped(size)
-        self.check_open()
+        check_open(self)
         enter(self._region)
         if start < 0 or nbytes[0] < 0 or start > self._region.nbytes or nbytes[0] > self._region.nbytes - start:
             leave(self._region)
@@ -491,7 +498,7 @@ cdef class MapCore:
         3
         b'\\x00\\x00abc\\x00\\x00\\x00'
         """
-        self.check_open()
+        check_open(self)
         self.check_writable()
         return self.exchange(offset, data, PyBUF_ANY_CONTIGUOUS)
 

@@ -5,6 +5,7 @@ All arithmetic on sizes is done here, in Python integers, which do not overflow.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import sys
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     Rows = slice | npt.ArrayLike | None
 
 Shape = SupportsIndex | Sequence[SupportsIndex] | None
+
+# parsing the name of a dtype takes longer than the rest of a layout
+_named_dtype = functools.lru_cache(maxsize=64)(np.dtype)
 
 MAX_NBYTES = sys.maxsize
 MAX_NDIM = 64  # of NumPy
@@ -52,7 +56,7 @@ def resolve(
     """
     if order not in ORDERS:
         refuse("order", ORDERS, order)
-    item = np.dtype(dtype)
+    item = _named_dtype(dtype) if type(dtype) is str else np.dtype(dtype)
     itemsize = item.itemsize
     if item.hasobject:
         raise TypeError(
