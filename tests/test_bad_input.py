@@ -337,7 +337,7 @@ CALLS = [
     case("view of objects", TypeError, "Python objects", lambda mm: mm.view("O")),
     case("read_at a fraction", TypeError, "float", lambda mm: mm.read_at(1.0, 1)),
     case("read_at a word", TypeError, "str", lambda mm: mm.read_at("1", 1)),
-    case("readinto_at bytes", BufferError, "writable", lambda mm: mm.readinto_at(0, b"12")),
+    case("readinto_at bytes", TypeError, "writable", lambda mm: mm.readinto_at(0, b"12")),
     case("readinto_at a number", TypeError, "bytes-like", lambda mm: mm.readinto_at(0, 12)),
     case("write_at a word", TypeError, "bytes-like", lambda mm: mm.write_at(0, "ab")),
     case("window of fractions", TypeError, "slice indices|float", lambda mm: mm.window(0.5, 2)),

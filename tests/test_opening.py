@@ -1,8 +1,10 @@
 """The contract's promises about opening."""
 
+import gzip
 import io
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -547,3 +549,46 @@ def test_anonymous_memory_is_taken_as_it_is_written():
     with MemMap.anonymous(1 << 36) as mm:  # more than most machines have
         mm[-1] = 1
         assert mm[-1] == 1
+
+
+class Name(str):
+    """A str that is not exactly one, as numpy.str_ and enumerations are."""
+
+    __slots__ = ()
+
+
+def test_arguments_may_be_of_a_subclass_of_str(make_file):
+    path = make_file(b"abcd")
+    with MemMap.open(Name(path), Name("r"), access=Name("random"), order=Name("C"), dtype=Name("u2")) as mm:
+        assert (mm.path, mm.mode, mm.access, mm.order, mm.shape) == (str(path), "r", "random", "C", (2,))
+        mm.advise(Name("normal"))
+
+
+def test_bytes_that_are_not_those_of_the_file_are_refused(tmp_path):
+    path = tmp_path / "data.gz"
+    with gzip.open(path, "wb") as file:
+        file.write(b"abc")
+    with gzip.open(path) as file, pytest.raises(TypeError, match="binary mode"):
+        MemMap.open(file)
+    with tempfile.NamedTemporaryFile("w+") as file, pytest.raises(TypeError, match="binary mode"):
+        MemMap.open(file)
+
+
+def test_file_object_that_cannot_be_read_and_written_is_refused_with_the_way_out(make_file):
+    path = make_file(b"abc")
+    with path.open("rb") as file, pytest.raises(PermissionError, match=r'"r\+".*"r\+b"') as caught:
+        MemMap.open(file, "r+")
+    assert caught.value.filename == str(path)
+
+
+def test_shape_may_be_an_array_without_dimensions(make_file):
+    with MemMap.open(make_file(b"abcd"), shape=np.array(3)) as mm:
+        assert mm.shape == (3,)
+
+
+def test_renaming_the_fields_of_one_map_leaves_others_alone(make_file):
+    path = make_file(b"abcd")
+    with MemMap.open(path, dtype="u1,u1") as mm:
+        mm.dtype.names = ("x", "y")
+    with MemMap.open(path, dtype="u1,u1") as mm:
+        assert mm.dtype.names == ("f0", "f1")

@@ -105,11 +105,11 @@ def test_resize_is_refused_under_a_lease_and_changes_nothing():
     mm = MemMap.anonymous(N)
     view = mm[...]
     view[:] = 5
-    assert mm._region.resize(2 * N, False) is False
+    assert mm._resize((2 * N,), 2 * N) is False
     assert mm._region.nbytes == N
     assert (view == 5).all()
     del view
-    assert mm._region.resize(2 * N, False) is True
+    assert mm._resize((2 * N,), 2 * N) is True
     assert mm._region.nbytes == 2 * N
     mm.close()
 

@@ -1,5 +1,6 @@
 """resize, append and flush: sizes change completely or not at all, and stores reach the file."""
 
+import contextlib
 import errno
 import mmap
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_threads import in_threads
 
 from scikitplot.memmap import MemMap
 
@@ -380,12 +382,19 @@ def test_append_of_another_shape_is_refused_and_changes_nothing(path, rows):
 
 def test_append_of_its_own_view_says_that_a_view_is_alive(path):
     with table(path) as mm:
-        for rows in (lambda: mm[:2], lambda: mm[0], lambda: mm.window(0, 2), lambda: mm):
+        for rows in (lambda: mm[:2], lambda: mm[0]):
             with pytest.raises(BufferError, match="alive"):
                 mm.append(rows())
             assert mm.shape == (6, 4)
         mm.append(mm[:2].copy())
         assert mm[6:].tolist() == mm[:2].tolist()
+
+
+def test_append_of_the_map_itself_doubles_it(path):
+    with table(path) as mm:
+        rows = mm[...].tolist()
+        mm.append(mm)
+        assert mm[...].tolist() == rows + rows
 
 
 def test_append_of_another_map_copies_it(path):
@@ -486,3 +495,78 @@ def test_stores_reach_the_file_by_close_alone(path):
     with table(path) as mm:
         mm[2] = -1
     assert np.fromfile(path, "<i4").reshape(6, 4)[2].tolist() == [-1] * 4
+
+
+class Resizing:
+    """An argument that shrinks the map when it is asked for its value."""
+
+    def __init__(self, mm, value):
+        self.mm, self.value = mm, value
+
+    def __index__(self):
+        self.mm.resize(1)
+        return self.value
+
+    def __array__(self, dtype=None, copy=None):
+        self.mm.resize(1)
+        return np.arange(0, self.value, 4096)
+
+
+BIG = 1 << 22
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda mm, n: mm.view("u1", shape=n),
+        lambda mm, n: mm.view(offset=n),
+        lambda mm, n: mm.window(n, None)[-1],
+        lambda mm, n: mm.evict(n),
+        lambda mm, n: mm.residency(n),
+        lambda mm, n: mm.lock(n),
+        lambda mm, n: mm.flush(n),
+    ],
+    ids=["view shape", "view offset", "window", "evict", "residency", "lock", "flush"],
+)
+def test_an_argument_that_shrinks_the_map_reaches_nothing_beyond_it(tmp_path, call):
+    with MemMap.open(tmp_path / "big", "w+", shape=BIG) as mm:
+        with contextlib.suppress(ValueError, IndexError):
+            result = call(mm, Resizing(mm, BIG))
+            assert result is None or result.nbytes <= 1
+        assert mm.shape == (1,)
+
+
+def test_readers_see_a_map_before_or_after_a_resize_never_between(tmp_path):
+    with MemMap.open(tmp_path / "big", "w+", shape=BIG) as mm:
+
+        def work(k):
+            for i in range(300):
+                with contextlib.suppress(BufferError, IndexError):
+                    if k == 0:
+                        mm.resize(1 if i % 2 else BIG)
+                    else:
+                        mm[BIG - 1]
+
+        in_threads(work, 4)
+
+
+@pytest.mark.linux
+def test_locked_pages_stay_locked_when_the_map_moves(tmp_path):
+    def locked():
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(r"VmLck:\s*(\d+) kB", status)[1]) * 1024
+
+    before = locked()
+    with MemMap.open(tmp_path / "data", "w+", shape=4 * PAGE) as mm:
+        mm.lock()
+        mm.resize(6 * PAGE)
+        assert locked() - before == 4 * PAGE
+        mm.lock()
+        assert locked() - before == 6 * PAGE
+        with mm.window(PAGE, 2 * PAGE) as part:
+            part.lock()
+            part.unlock()
+        assert locked() - before == 5 * PAGE
+        mm.resize(PAGE)
+        assert locked() - before == PAGE
+    assert locked() == before

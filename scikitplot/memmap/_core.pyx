@@ -133,8 +133,15 @@ cdef class MapCore:
         self.shape = shape
         self.nbytes = self._region.nbytes
 
-    def _reshape(self, tuple shape not None):
-        self.reshape(shape)
+    def _resize(self, tuple shape not None, Py_ssize_t nbytes):
+        """Change the size of region and map, unless views are alive. Returns whether it is done."""
+        try:
+            if not self._region.resize(nbytes, self._sparse):
+                return False
+            self.reshape(shape)  # before anybody else can enter
+            return True
+        finally:
+            self._region.reopen()
 
     def _close(self):
         """Close the region and this map, unless views are alive. Returns whether it is closed."""
@@ -195,13 +202,15 @@ cdef class MapCore:
         cdef Lease taken = lease(self._region)
         return array(self, taken, self.dtype, self._region.address, self.ndim_, self.dims, self.steps)
 
-    def _view(self, cnp.dtype dtype not None, Py_ssize_t offset, tuple shape, tuple strides):
-        """The bytes from `offset` on under another layout, which the caller has checked."""
+    def _view(self, cnp.dtype dtype not None, tuple shape, tuple strides, Py_ssize_t nbytes, Py_ssize_t offset):
+        """The `nbytes` bytes from `offset` on under another layout, which the caller has checked."""
         cdef cnp.npy_intp dims[MAX_NDIM]
         cdef cnp.npy_intp steps[MAX_NDIM]
         cdef int i, ndim = len(shape)
         check_open(self)
         cdef Lease taken = lease(self._region)
+        if offset + nbytes > self._region.nbytes:
+            raise ValueError("The map was resized while the call was under way")
         for i in range(ndim):
             dims[i] = shape[i]
             steps[i] = strides[i]
@@ -371,6 +380,10 @@ cdef class MapCore:
             if rows.size and rows.max() >= len(self):
                 raise IndexError(f"index {rows.max()} is out of bounds for axis 0 with size {len(self)}")
             rows = rows.astype(np.intp)
+        if rows.dtype.kind == "b":
+            rows = rows.astype(np.intp)  # as take() has it
+        if out is not None and not isinstance(out, np.ndarray):
+            raise TypeError(f"Expected out to be an ndarray, not {type(out).__name__}")
         if out is not None and out.dtype != self.dtype:
             raise TypeError(f"Expected out to have the dtype {self.dtype}, not {out.dtype}")
         cdef cnp.ndarray whole = self.whole()
@@ -507,7 +520,12 @@ cdef class MapCore:
         cdef Py_buffer view
         cdef Py_ssize_t nbytes
         cdef char *place
-        PyObject_GetBuffer(buffer, &view, flags)
+        try:
+            PyObject_GetBuffer(buffer, &view, flags)
+        except BufferError as error:
+            if flags & PyBUF_WRITABLE and memoryview(buffer).readonly:
+                raise TypeError(f"Expected a writable buffer, not {type(buffer).__name__}: {error}") from None
+            raise ValueError(f"Expected a contiguous buffer: {error}") from None
         try:
             place = self.enter_range(offset, view.len, &nbytes)
             if flags & PyBUF_WRITABLE:

@@ -20,7 +20,7 @@ class Mapper(Protocol):
 
 def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     """The path as an absolute str. Links and ".." stay: what they lead to is the system's business."""
-    name = path if type(path) is str else os.fsdecode(path)
+    name = path if type(path) is str else str.__str__(os.fsdecode(path))  # of no subclass
     if "\0" in name:
         raise ValueError(f"path {name!r} has an embedded null character")
     if not name:
@@ -40,20 +40,17 @@ def open_existing(path: str, mode: Mode) -> File:
 
 def duplicate(opened: BinaryIO) -> File:
     """A handle of our own to a file that the caller has open."""
-    if isinstance(opened, io.TextIOBase):
-        raise TypeError(f"Expected a file opened in binary mode, not {opened!r}")
-    try:
-        descriptor = opened.fileno()
-    except OSError:
-        raise TypeError(f"Expected a path or a file of the operating system, not {opened!r}") from None
-    flush = getattr(opened, "flush", None)
-    if flush is not None:
-        flush()
+    inner = getattr(opened, "file", opened)  # that of tempfile's wrappers
+    if not isinstance(getattr(inner, "raw", inner), io.FileIO):  # text, or bytes that are not those of the file
+        raise TypeError(f"Expected a path or a file opened in binary mode, not {opened!r}")
+    descriptor = opened.fileno()
+    opened.flush()
     if sys.platform == "win32":
         import msvcrt
 
         descriptor = msvcrt.get_osfhandle(descriptor)
-    file = File.duplicate(descriptor)
+    name = getattr(opened, "name", None)
+    file = File.duplicate(descriptor, name if isinstance(name, str) else None)
     file.path = name_of(opened, file)
     return file
 

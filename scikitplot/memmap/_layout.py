@@ -57,6 +57,8 @@ def resolve(
     if order not in ORDERS:
         refuse("order", ORDERS, order)
     item = _named_dtype(dtype) if type(dtype) is str else np.dtype(dtype)
+    if item.names is not None:
+        item = np.dtype(dtype)  # whose fields can be renamed
     itemsize = item.itemsize
     if item.hasobject:
         raise TypeError(
@@ -103,9 +105,14 @@ def end_of(layout: Layout) -> int:
     return offset + nbytes
 
 
-def as_tuple(shape: SupportsIndex | Iterable[SupportsIndex]) -> tuple[int, ...]:
+def is_number(shape: Any) -> bool:
+    """Whether a shape is a single number."""
+    return not isinstance(shape, Iterable) or getattr(shape, "ndim", 1) == 0
+
+
+def as_tuple(shape: Any) -> tuple[int, ...]:
     """A shape as a tuple, in which -1 stands at most once."""
-    dims = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
+    dims = (operator.index(shape),) if is_number(shape) else tuple(map(operator.index, shape))
     if min(dims, default=0) < -1:
         raise ValueError(f"shape {dims} has a negative dimension")
     if dims.count(-1) > 1:
@@ -153,7 +160,8 @@ def check_rows(rows: Rows, length: int) -> slice | npt.NDArray[np.intp]:
     numbers = np.asarray(rows)
     if numbers.size == 0:
         return slice(0, 0, 1)
-    if numbers.dtype.kind not in "iu":
+    too_large = numbers.dtype.kind == "O" and all(isinstance(number, int) for number in numbers.flat)
+    if numbers.dtype.kind not in "iu" and not too_large:
         raise TypeError(f"Expected rows to be None, a slice or integers, not {numbers.dtype}")
     low, high = int(numbers.min()), int(numbers.max())
     if low < -length or high >= length:

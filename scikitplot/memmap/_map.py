@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
 import sys
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self, SupportsIndex
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from . import _files, _sharing
 from ._core import OPEN, MapCore, own_methods
 from ._display import count, human_size
-from ._layout import Layout, Shape, as_tuple, byte_runs, end_of, resolve, subtract
+from ._layout import Layout, Shape, as_tuple, byte_runs, end_of, is_number, resolve, subtract
 from ._limits import explain_lock, explain_memory, explain_space
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
 from ._region import PAGE_SIZE, File, Region, sync_directory
@@ -63,6 +64,9 @@ def _map(file: File, mode: Mode, layout: Layout, access: Access, keep_file: bool
     _, _, _, nbytes, offset, _ = layout
     try:
         region = Region.map_file(file, mode.intent, offset, nbytes, keep_file)
+    except PermissionError as error:  # paths are refused when they are opened
+        hint = f'{error.strerror}: mode "{mode.name}" needs a file object that is opened with "r+b"'
+        raise PermissionError(error.errno, hint, file.path) from None
     except OSError as error:
         raise explain_memory(error, nbytes, file.path) from None
     if access != "normal":
@@ -351,11 +355,10 @@ class MemMap(MapCore):
         """
         if shape is None and dtype is None and offset == 0:
             if order == self.order or (self.ndim < 2 and order in ORDERS):
-                return self._view(self.dtype, 0, self.shape, self.strides)
+                return self._view(self.dtype, self.shape, self.strides, self.nbytes, 0)
             shape = self.shape
         layout = resolve(self.dtype if dtype is None else dtype, shape, order, offset, self.nbytes, "map")
-        item, full, strides, _, start, _ = layout
-        return self._view(item, start, full, strides)
+        return self._view(*layout[:-1])
 
     def window(self, start: SupportsIndex | None, stop: SupportsIndex | None) -> Self:
         """Return some rows as a MemMap of their own, over the same mapping.
@@ -450,12 +453,17 @@ class MemMap(MapCore):
         gc.collect()
         return self._close()
 
-    def _who_is_alive(self) -> str:
+    def _alive(self) -> str:
+        """Count the arrays, memoryviews and windows over this map."""
         windows = len(self._open_windows())
         views = self._region.leases - windows
-        counts = [count(n, noun) for n, noun in ((views, "view"), (windows, "window")) if n]
+        counts = [count(n, noun) for n, noun in ((views, "view"), (windows, "window")) if n > 0]
+        return " and ".join(counts) or "0 views"
+
+    def _who_is_alive(self) -> str:
         sites = self._region.lease_sites()
-        text = f"{' and '.join(counts) or 'a view'} {'is' if views + windows <= 1 else 'are'} alive"
+        alive = self._alive()
+        text = f"{alive} {'is' if alive in ('1 view', '1 window') else 'are'} alive"
         if sites:
             text += f", made at {', '.join(sites[:5])}"
         text += (
@@ -501,11 +509,11 @@ class MemMap(MapCore):
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if self._close() or self._collect_and_close():
             return
-        left = self._region.leases
+        left = self._alive()
         if not self._region.abandon():
             return
         self._forget()
-        message = f"{count(left, 'view')} outlived the with block of {self!r}: mapped until the last one is gone"
+        message = f"{left} outlived the with block of {self!r}: mapped until the last one is gone"
         try:
             warnings.warn(message, ResourceWarning, stacklevel=2)
         except ResourceWarning:
@@ -569,19 +577,36 @@ class MemMap(MapCore):
     def _runs(self, rows: Rows) -> list[tuple[int, int]]:
         """Where rows lie, in bytes from the start of the map."""
         self._check_open()
+        if isinstance(rows, MapCore):
+            rows = rows.to_numpy(copy=True)  # no view that a traceback could keep
         if rows is None:
             return [(0, self.nbytes)] if self.nbytes else []
         self._check_rows_are_contiguous("leave rows out")
         return byte_runs(rows, len(self), self._row_nbytes, self._region.offset % PAGE_SIZE, PAGE_SIZE)
 
+    def _root(self) -> MemMap:
+        """The map that owns the mapping: pages are locked there, whichever window asks."""
+        return self if self._window_of is None else self._window_of._root()
+
+    def _page(self, byte: int) -> int:
+        """The page that a byte of the map lies on, counted from the start of the file."""
+        return (self._region.offset + byte) // PAGE_SIZE
+
     def _pages(self, rows: Rows) -> list[tuple[int, int]]:
-        """Where rows lie, in pages from the one that the map starts in."""
-        skew = self._region.offset % PAGE_SIZE
-        return [((skew + a) // PAGE_SIZE, (skew + b - 1) // PAGE_SIZE + 1) for a, b in self._runs(rows)]
+        """Where rows lie, in pages from the start of the file."""
+        return [(self._page(start), self._page(stop - 1) + 1) for start, stop in self._runs(rows)]
 
     def _bytes_of(self, pages: tuple[int, int]) -> tuple[int, int]:
-        skew = self._region.offset % PAGE_SIZE
-        return max(pages[0] * PAGE_SIZE - skew, 0), min(pages[1] * PAGE_SIZE - skew, self.nbytes)
+        start, stop = (page * PAGE_SIZE - self._region.offset for page in pages)
+        return max(start, 0), min(stop, self.nbytes)
+
+    def _lock(self, pages: tuple[int, int]) -> None:
+        self._region.lock(*self._bytes_of(pages))
+        self._locked = (*self._locked, pages)
+
+    def _unlock(self, pages: tuple[int, int]) -> None:
+        self._region.unlock(*self._bytes_of(pages))
+        self._locked = tuple(subtract(self._locked, [pages]))
 
     def _file(self) -> File | None:
         """The file behind the map, open; None if there is none, or another file has taken its name."""
@@ -717,16 +742,16 @@ class MemMap(MapCore):
         ...     mm.lock()
         ...     mm.unlock()
         """
-        pages = subtract(self._pages(rows), self._locked)
+        root = self._root()
+        pages = subtract(self._pages(rows), root._locked)
         for i, run in enumerate(pages):
             try:
-                self._region.lock(*self._bytes_of(run))
+                root._lock(run)
             except OSError as error:
                 for done in pages[:i]:
-                    self._region.unlock(*self._bytes_of(done))
+                    root._unlock(done)
                 nbytes = sum(last - first for first, last in pages) * PAGE_SIZE
                 raise explain_lock(error, nbytes, self.path) from None
-        self._locked = (*self._locked, *pages)
 
     def unlock(self, rows: Rows = None) -> None:
         """Let pages that were locked be paged out again.
@@ -749,10 +774,8 @@ class MemMap(MapCore):
         >>> with MemMap.anonymous(8) as mm:
         ...     mm.unlock()
         """
-        pages = self._pages(rows)
-        for run in pages:
-            self._region.unlock(*self._bytes_of(run))
-        self._locked = tuple(subtract(self._locked, pages))
+        for run in self._pages(rows):
+            self._root()._unlock(run)
 
     # --------------------------------------------------------------------------------------- writing and size
 
@@ -787,7 +810,8 @@ class MemMap(MapCore):
         for start, stop in runs:
             self._region.flush(start, stop, wait)
         if wait and self._unsynced_name and self.path is not None:
-            sync_directory(os.path.dirname(os.path.realpath(self.path)))
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # moved away, or not ours to look at
+                sync_directory(os.path.dirname(os.path.realpath(self.path)))
             self._unsynced_name = False
 
     def resize(self, shape: SupportsIndex | Sequence[SupportsIndex]) -> None:
@@ -819,7 +843,7 @@ class MemMap(MapCore):
         """
         self._check_resizable()
         row = self.shape[1:]
-        full = as_tuple(shape) + (() if isinstance(shape, Iterable) else row)
+        full = as_tuple(shape) + (row if is_number(shape) else ())
         if -1 in full:
             raise ValueError(f"Expected a full shape, not {full}")
         if len(full) != self.ndim or full[1:] != row:
@@ -851,14 +875,17 @@ class MemMap(MapCore):
         self._check_open()  # the arguments were converted meanwhile, by code that may have closed it
         nbytes = end_of(resolve(self.dtype, shape, self.order, self.offset, None)) - self.offset
         try:
-            if not self._region.resize(nbytes, self._sparse):
+            if not self._resize(shape, nbytes):
                 gc.collect()
-                if not self._region.resize(nbytes, self._sparse):
+                if not self._resize(shape, nbytes):
                     raise BufferError(f"Cannot resize {self!r}: {self._who_is_alive()}")
         except OSError as error:
             error = explain_memory(error, nbytes, self.path)
             raise explain_space(error, self.offset + nbytes, self.path) from None
-        self._reshape(shape)
+        locked = subtract(self._locked, [(self._page(self.nbytes + PAGE_SIZE - 1), sys.maxsize)])
+        self._locked = ()
+        for run in locked:  # the mapping is another one now
+            self._lock(run)
         if self._access != "normal":
             self._region.advise(self._access)
 
@@ -889,14 +916,12 @@ class MemMap(MapCore):
         ((3, 2), 5.0)
         """
         self._check_resizable()
-        block = None
-        try:
-            block = self._as_rows(rows)
-            old = len(self)
-            self._resize_to((old + len(block), *self.shape[1:]))
-            self[old:] = block
-        finally:
-            del block  # may be a view, which a traceback must not keep alive
+        if isinstance(rows, MapCore):
+            rows = rows.to_numpy(copy=True)  # no view that a traceback could keep
+        block = self._as_rows(rows)
+        old = len(self)
+        self._resize_to((old + len(block), *self.shape[1:]))
+        self[old:] = block
 
     def _as_rows(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:
         """`rows` as an array of the map's dtype and row shape."""

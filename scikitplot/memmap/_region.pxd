@@ -47,6 +47,10 @@ cdef class Region:
 
     cdef int refuse(self) except -1
     cdef void unmap(self) noexcept
+    cdef void wait_for_resize(self)
+    cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
+    cdef void reopen(self) noexcept
+    cdef int enter_range(self, Py_ssize_t stop) except -1
 
 
 cdef class Lease:

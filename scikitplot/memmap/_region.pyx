@@ -6,6 +6,7 @@ through the array or anything derived from it. The last user to leave unmaps.
 """
 
 import errno
+import time
 
 cimport cython
 from libc.stdint cimport uint64_t, uintptr_t
@@ -30,6 +31,8 @@ cdef enum:
 
 # tracemalloc keeps one domain per region, so that it can say where the leases of this one were taken
 cdef unsigned int trace_domains = 0x5EA10000
+
+cdef str RESIZED = "The map was resized while the call was under way"
 
 cdef dict KINDS = {
     REGION_DIRECTORY: "directory", REGION_FIFO: "FIFO", REGION_SOCKET: "socket", REGION_DEVICE: "device",
@@ -137,12 +140,13 @@ cdef class File:
         return file
 
     @staticmethod
-    def duplicate(region_file handle):
-        """A second handle to a file that somebody else has open."""
+    def duplicate(region_file handle, name):
+        """A second handle to a file that somebody else has open; `name` is what errors call it."""
         cdef File file = File.__new__(File)
-        check(region_file_duplicate(handle, &file.handle), None)
-        check(region_file_info(file.handle, &file.seen), None)
-        check_regular(file.seen.kind, None)
+        file.path = name
+        check(region_file_duplicate(handle, &file.handle), name)
+        check(region_file_info(file.handle, &file.seen), name)
+        check_regular(file.seen.kind, name)
         return file
 
     @property
@@ -204,7 +208,7 @@ cdef class Region:
             region_unmap(self.address, self.nbytes)
 
     @staticmethod
-    def map_file(File file, str intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file):
+    def map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file):
         """Map `nbytes` bytes of a file; `intent` is "read", "write" or "copy"."""
         cdef Region region = Region.__new__(Region)
         cdef region_intent how = INTENTS[intent]
@@ -235,7 +239,10 @@ cdef class Region:
     def window(self, Py_ssize_t start, Py_ssize_t nbytes):
         """A part of this region with users of its own, who together count as one user here."""
         cdef Region part = Region.__new__(Region)
-        part.parent = lease(self)
+        cdef Lease taken = lease(self)
+        if start + nbytes > self.nbytes:
+            raise ValueError(RESIZED)
+        part.parent = taken
         part.address = self.address + start
         part.path = self.path
         part.seen = self.seen
@@ -293,15 +300,25 @@ cdef class Region:
         sites = tracemalloc.take_snapshot().filter_traces([only]).statistics("lineno")
         return [f"{site.traceback[0].filename}:{site.traceback[0].lineno} ({site.count})" for site in sites]
 
+    cdef void wait_for_resize(self):
+        """Let another thread finish its resize."""
+        while users_count(&self.users) == USERS_RESIZING:
+            time.sleep(0)
+
     def close(self):
         """Unmap if the owner is the only user. Returns False if leases are alive."""
-        if users_claim(&self.users, USERS_GONE):
-            self.unmap()
-            return True
-        return not 0 < users_count(&self.users) - USERS_OWNER
+        self.wait_for_resize()
+        while not users_claim(&self.users, USERS_GONE):
+            if users_count(&self.users) > USERS_OWNER:
+                return False
+            if 0 <= users_count(&self.users) < USERS_OWNER:
+                return True
+        self.unmap()
+        return True
 
     def abandon(self):
         """Let the owner leave; the last lease will unmap. Returns False if the owner was gone already."""
+        self.wait_for_resize()
         cdef Py_ssize_t left = users_disown(&self.users)
         if left == 0:
             self.unmap()
@@ -313,7 +330,9 @@ cdef class Region:
         Returns False if the owner was gone already. A part of another region is only left.
         """
         cdef int code = 0
-        enter(self)
+        self.wait_for_resize()
+        if users_enter(&self.users) <= 0:
+            return False
         cdef bint first = users_disown(&self.users) >= 0
         if first and self.parent is None:
             with nogil:
@@ -325,12 +344,15 @@ cdef class Region:
 
     # ---- size
 
-    def resize(self, Py_ssize_t nbytes, bint sparse):
-        """Grow or shrink the mapping, and the file that ends with it. The owner must be the only user."""
+    cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1:
+        """Grow or shrink the mapping, and the file that ends with it.
+
+        Returns 0 if the owner is not the only user. Otherwise nobody can enter until `reopen`, also after an error.
+        """
         cdef int code
         cdef region_file handle = handle_of(self.own_file)
         if not users_claim(&self.users, USERS_RESIZING):
-            return False
+            return 0
         with nogil:
             if handle == REGION_NO_FILE:
                 code = region_resize_anonymous(self.nbytes, nbytes, <void **>&self.address)
@@ -339,23 +361,34 @@ cdef class Region:
                 region_file_info(handle, &self.seen)
         if code == 0:
             self.nbytes = nbytes
-        users_set(&self.users, USERS_GONE if self.address == NULL else USERS_OWNER)
         check(code, self.path)
-        return True
+        return 1
+
+    cdef void reopen(self) noexcept:
+        if users_count(&self.users) == USERS_RESIZING:
+            users_set(&self.users, USERS_GONE if self.address == NULL else USERS_OWNER)
 
     # ---- pages
+
+    cdef int enter_range(self, Py_ssize_t stop) except -1:
+        """Enter, if the region still reaches that far: it may have been resized since the range was computed."""
+        enter(self)
+        if stop > self.nbytes:
+            leave(self)
+            raise ValueError(RESIZED)
+        return 0
 
     def flush(self, Py_ssize_t start, Py_ssize_t stop, bint wait):
         cdef int code
         cdef File file = self.file  # held, so that nobody closes it meanwhile
         cdef region_file handle = handle_of(file)
-        enter(self)
+        self.enter_range(stop)
         with nogil:
             code = region_flush(handle, self.offset + start, self.address + start, stop - start, wait)
         leave(self)
         check(code, self.path)
 
-    def advise(self, str access):
+    def advise(self, access):
         cdef region_access how = ACCESSES[access]
         enter(self)
         region_advise(self.address, self.nbytes, how)
@@ -364,7 +397,7 @@ cdef class Region:
     def evict(self, File file, Py_ssize_t start, Py_ssize_t stop):
         """`file` is the mapped file, open, or None if it cannot be had."""
         cdef region_file handle = handle_of(file)
-        enter(self)
+        self.enter_range(stop)
         with nogil:
             region_evict(handle, self.offset + start, self.address + start, stop - start, self.shared)
         leave(self)
@@ -372,12 +405,12 @@ cdef class Region:
     def residency(self, File file, Py_ssize_t start, Py_ssize_t stop):
         """One byte per page that [start, stop), not empty, meets: 1 if it is in memory."""
         cdef size_t page = region_page_size()
-        cdef size_t skew = <uintptr_t>self.address % page
-        cdef bytearray resident = bytearray((skew + stop - 1) // page - (skew + start) // page + 1)
+        cdef size_t skew = (self.offset + start) % page
+        cdef bytearray resident = bytearray((skew + stop - start - 1) // page + 1)
         cdef unsigned char *flags = resident
         cdef region_file handle = handle_of(file)
         cdef int code
-        enter(self)
+        self.enter_range(stop)
         with nogil:
             code = region_residency(handle, self.offset + start, self.address + start, stop - start, flags)
         leave(self)
@@ -386,7 +419,7 @@ cdef class Region:
 
     def lock(self, Py_ssize_t start, Py_ssize_t stop):
         cdef int code
-        enter(self)
+        self.enter_range(stop)
         with nogil:
             code = region_lock(self.address + start, stop - start)
         leave(self)
@@ -394,7 +427,7 @@ cdef class Region:
 
     def unlock(self, Py_ssize_t start, Py_ssize_t stop):
         cdef int code
-        enter(self)
+        self.enter_range(stop)
         with nogil:
             code = region_unlock(self.address + start, stop - start)
         leave(self)

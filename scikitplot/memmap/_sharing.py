@@ -94,4 +94,12 @@ def reopen(
     """Open what was pickled, if it is still there."""
     here = mapped_path(path)
     fingerprint.check(FileInfo.at(here), here, moved=here != path)
-    return cls.open(here, mode, dtype=dtype, shape=shape, offset=offset, order=order, access=access)
+    mm = cls.open(here, mode, dtype=dtype, shape=shape, offset=offset, order=order, access=access)
+    info = mm._region.info
+    try:
+        assert info is not None
+        fingerprint.check(info, here, moved=here != path)  # of the very file that is mapped now
+    except BaseException:
+        mm.close()
+        raise
+    return mm

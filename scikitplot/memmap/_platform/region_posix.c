@@ -302,27 +302,34 @@ int region_advise(void *address, size_t size, region_access access)
     return 0;
 }
 
+/* MADV_DONTNEED would lose the stores in private pages; this swaps them out, if there is swap space. */
+static void page_out(void *address, size_t size)
+{
+#ifdef MADV_PAGEOUT
+    madvise(address, size, MADV_PAGEOUT);
+#else
+    (void)address;
+    (void)size;
+#endif
+}
+
 int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared)
 {
     if (!size) return 0;
     uint64_t first = offset & ~(uint64_t)page_mask();
     widen(&address, &size);
-    if (shared) {
-        madvise(address, size, MADV_DONTNEED); /* shared pages stay in the file or the shared object */
-    } else {
-#ifdef MADV_PAGEOUT
-        madvise(address, size, MADV_PAGEOUT); /* MADV_DONTNEED would lose the stores */
-#endif
-    }
+    if (shared) madvise(address, size, MADV_DONTNEED); /* shared pages stay in the file or the shared object */
+    else page_out(address, size);
     if (file == REGION_NO_FILE) return 0;
-#ifdef POSIX_FADV_DONTNEED
 #ifdef __linux__
     /* only clean pages can be dropped */
     if (shared)
         sync_file_range((int)file, (off_t)first, (off_t)size,
                         SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
 #endif
+#ifdef POSIX_FADV_DONTNEED
     posix_fadvise((int)file, (off_t)first, (off_t)size, POSIX_FADV_DONTNEED);
+    if (!shared) page_out(address, size); /* again: Linux passes over pages in the lists that fadvise has now emptied */
 #else
     (void)first;
 #endif
