@@ -307,11 +307,13 @@ cdef class Region:
 
     def close(self):
         """Unmap if the owner is the only user. Returns False if leases are alive."""
-        self.wait_for_resize()
+        cdef Py_ssize_t count
         while not users_claim(&self.users, USERS_GONE):
-            if users_count(&self.users) > USERS_OWNER:
+            self.wait_for_resize()
+            count = users_count(&self.users)
+            if count > USERS_OWNER:
                 return False
-            if 0 <= users_count(&self.users) < USERS_OWNER:
+            if 0 <= count < USERS_OWNER:
                 return True
         self.unmap()
         return True
