@@ -21,6 +21,13 @@ from .libregion cimport (
 )
 
 cdef extern from "Python.h":
+    ctypedef struct PyInterpreterState:
+        pass
+    ctypedef struct PyThreadState:
+        pass
+    PyInterpreterState *PyInterpreterState_Get()
+    PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *)
+    PyThreadState *PyThreadState_Next(PyThreadState *)
     bytes PyUnicode_EncodeFSDefault(str)
     int PyTraceMalloc_Untrack(unsigned int domain, uintptr_t pointer)
 
@@ -28,6 +35,11 @@ PAGE_SIZE = region_page_size()
 
 cdef enum:
     LONG_UNMAP = 1 << 22  # bytes: from here on, unmapping may take longer than letting other threads run
+
+
+cdef inline bint alone() noexcept:
+    """Whether there is no other Python thread to let run meanwhile: the offer alone takes as long as a system call."""
+    return PyThreadState_Next(PyInterpreterState_ThreadHead(PyInterpreterState_Get())) == NULL
 
 # tracemalloc keeps one domain per region, so that it can say where the leases of this one were taken
 cdef unsigned int trace_domains = 0x5EA10000
@@ -103,6 +115,15 @@ def sync_directory(str path):
     check(code, path)
 
 
+cdef int look_and_open(const char *path, bint writable, region_file *file, region_info *seen) noexcept nogil:
+    cdef int code = region_path_info(path, seen)
+    if code == 0 and seen.kind == REGION_REGULAR:
+        code = region_file_open(path, writable, file)
+        if code == 0:
+            code = region_file_info(file[0], seen)
+    return code
+
+
 @cython.final
 @cython.no_gc
 @cython.freelist(8)
@@ -120,12 +141,11 @@ cdef class File:
         cdef const char *raw = name
         cdef int code
         file.path = path
-        with nogil:  # a network file system may take its time
-            code = region_path_info(raw, &file.seen)
-            if code == 0 and file.seen.kind == REGION_REGULAR:
-                code = region_file_open(raw, writable, &file.handle)
-                if code == 0:
-                    code = region_file_info(file.handle, &file.seen)
+        if alone():
+            code = look_and_open(raw, writable, &file.handle, &file.seen)
+        else:
+            with nogil:  # a network file system may take its time
+                code = look_and_open(raw, writable, &file.handle, &file.seen)
         check(code, path)
         check_regular(file.seen.kind, path)
         return file
@@ -278,7 +298,7 @@ cdef class Region:
         if self.parent is not None:
             self.parent = None
             return
-        if nbytes < LONG_UNMAP:
+        if nbytes < LONG_UNMAP or alone():
             region_unmap(address, nbytes)
         else:
             with nogil:
