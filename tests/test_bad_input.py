@@ -72,15 +72,19 @@ FILES = [
     case("symlink to a directory", IsADirectoryError, "linked", opener("linked"), posix),
     case("name too long", OSError, "xxxxx", opener("x" * 300, "w+", shape=3)),
     case("path is empty", FileNotFoundError, "empty", lambda _: MemMap.open("")),
-    case("path with a null", ValueError, "null character", lambda _: MemMap.open("a\0b")),
+    *[
+        case(f"path with a null, {mode}", ValueError, "null", opener("a\0b", mode, shape=3))
+        for mode in ("r", "r+", "c", "w+", "x+")
+    ],
     case("path is None", TypeError, r"path is None.*MemMap\.anonymous", lambda _: MemMap.open(None)),
     case("path is None, shape", TypeError, r"path is None.*MemMap\.anonymous", lambda _: MemMap.open(None, shape=3)),
     case("path is a number", TypeError, "str, bytes, os.PathLike or a binary file, not int", lambda _: MemMap.open(3)),
     case("file object in memory", TypeError, "not <_io.BytesIO", lambda _: MemMap.open(io.BytesIO(b"abc"))),
     case("file object in text mode", TypeError, "opened in binary mode", open_file_object("r", "r")),
     case("file object, closed", ValueError, "closed file", open_closed_file),
-    case("file object, read-only, r+", PermissionError, "ten.bin", open_file_object("rb", "r+")),
-    case("file object, read-only, w+", OSError, "ten.bin", open_file_object("rb", "w+", shape=3)),
+    case("file object, read-only, r+", PermissionError, r'"r\+b".*ten.bin', open_file_object("rb", "r+")),
+    case("file object, read-only, w+", PermissionError, r'"r\+b".*ten.bin', open_file_object("rb", "w+", shape=3)),
+    case("file object, write-only", PermissionError, 'opened with "rb".*ten.bin', open_file_object("ab", "r")),
     case("file object, x+", FileExistsError, "ten.bin", open_file_object("r+b", "x+", shape=3)),
 ]  # fmt: skip
 

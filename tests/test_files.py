@@ -34,10 +34,9 @@ def test_absolute_leaves_dots_after_a_link_to_the_system(tmp_path, monkeypatch):
         assert os.path.samefile(mm.path, tmp_path / "far" / "data.bin")
 
 
-@pytest.mark.parametrize(("path", "error"), [("", FileNotFoundError), ("a\0b", ValueError)])
-def test_absolute_refuses_names_that_no_file_can_have(path, error):
-    with pytest.raises(error, match=r"empty|null"):
-        absolute(path)
+def test_absolute_refuses_an_empty_name():
+    with pytest.raises(FileNotFoundError, match="empty"):
+        absolute("")
 
 
 @pytest.mark.parametrize("mode", ["w+", "x+"])

@@ -17,7 +17,9 @@ from scikitplot.memmap._modes import ACCESSES, MODES, ORDERS, parse_mode
     ],
 )
 def test_mode_says_how_a_file_is_opened_and_mapped(name, intent, writes_file, creates, replaces):
-    assert parse_mode(name) == (name, intent, writes_file, creates, replaces)
+    mode = parse_mode(name)
+    found = (mode.name, mode.intent, mode.writes_file, mode.creates, mode.replaces)
+    assert found == (name, intent, writes_file, creates, replaces)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from in_threads import in_threads
 
 from scikitplot.memmap import MemMap
-from scikitplot.memmap._region import PAGE_SIZE, File, Region
+from scikitplot.memmap._region import PAGE_SIZE, File, map_anonymous
 
 N = 1 << 16
 
@@ -25,7 +25,7 @@ def mapped_bytes():
 
 
 def test_close_unmaps_once_and_stays_true():
-    region = Region.map_anonymous(N, False)
+    region = map_anonymous(N, False)
     assert region.leases == 0
     assert region.close() is True
     assert region.close() is True
@@ -35,7 +35,7 @@ def test_close_unmaps_once_and_stays_true():
 @pytest.mark.linux
 def test_a_region_that_is_dropped_unmaps_itself():
     before = mapped_bytes()
-    region = Region.map_anonymous(1 << 30, False)
+    region = map_anonymous(1 << 30, False)
     assert mapped_bytes() >= before + (1 << 30)
     del region
     assert mapped_bytes() < before + (1 << 30)
@@ -63,7 +63,7 @@ def test_an_abandoned_region_lives_as_long_as_its_last_lease():
 
 
 def test_a_closed_region_refuses_every_call():
-    region = Region.map_anonymous(N, False)
+    region = map_anonymous(N, False)
     region.close()
     calls = {
         "advise": ("normal",), "evict": (None, 0, N), "residency": (None, 0, N), "lock": (0, N), "unlock": (0, N),
@@ -75,7 +75,7 @@ def test_a_closed_region_refuses_every_call():
 
 
 def test_a_window_counts_as_one_user_of_its_parent():
-    region = Region.map_anonymous(N, False)
+    region = map_anonymous(N, False)
     part = region.window(100, 50)
     inner = part.window(10, 5)
     assert (region.leases, part.leases, inner.leases) == (1, 1, 0)
@@ -89,7 +89,7 @@ def test_a_window_counts_as_one_user_of_its_parent():
 
 
 def test_a_window_that_is_dropped_leaves_its_parent():
-    region = Region.map_anonymous(N, False)
+    region = map_anonymous(N, False)
     part = region.window(0, 5)
     del part
     assert region.leases == 0
@@ -98,7 +98,7 @@ def test_a_window_that_is_dropped_leaves_its_parent():
 
 def test_a_failed_map_leaves_no_region():
     with pytest.raises(OSError, match=r".+"):
-        Region.map_anonymous(sys.maxsize - PAGE_SIZE, False)
+        map_anonymous(sys.maxsize - PAGE_SIZE, False)
 
 
 def test_resize_is_refused_under_a_lease_and_changes_nothing():

@@ -6,20 +6,32 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer, disjoint_base
 
-from ._layout import Layout
+from ._layout import Layout, Shape
 from ._map import MemMap
 from ._modes import Access, Mode, Order
-from ._region import Region
+from ._region import File, Region
 
 _Class = TypeVar("_Class")
 _Map = TypeVar("_Map", bound=MapCore)
 
-OPEN: dict[int, ref[MemMap]]
-
+def listed() -> list[MemMap]: ...
 def own_methods(cls: _Class) -> _Class: ...
 
 @disjoint_base
 class MapCore:
+    @staticmethod
+    def _over_file(
+        cls: type[_Map],
+        file: File,
+        keep_file: bool,
+        dtype: npt.DTypeLike,
+        shape: Shape,
+        offset: SupportsIndex,
+        order: Order,
+        mode: Mode,
+        access: Access,
+        sparse: bool,
+    ) -> _Map: ...
     @staticmethod
     def _over(
         cls: type[_Map], region: Region, layout: Layout, mode: Mode, access: Access, sparse: bool, listed: bool

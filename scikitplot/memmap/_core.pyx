@@ -14,16 +14,18 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.long cimport PyLong_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromObject
-from cpython.object cimport PyObject, PyObject_GetItem, PyObject_SetItem
+from cpython.object cimport PyObject, PyTypeObject, PyObject_GetItem, PyObject_SetItem
 from cpython.ref cimport Py_INCREF
 from cpython.slice cimport PySlice_Check
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport uintptr_t
 from libc.string cimport memmove
 
-from ._region cimport Lease, Region, enter, lease, leave
+from ._region cimport File, Lease, Region, enter, lease, leave, map_file
 
 import numpy as np
+
+from ._layout import resolve
 
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:
@@ -48,7 +50,13 @@ cdef extern from "numpy/arrayobject.h":
 cnp.import_array()
 
 # The maps that are open, as weak references by id; a dict, because its methods are atomic where a WeakSet's are not.
-OPEN = {}
+cdef dict OPEN = {}
+
+
+def listed():
+    """The maps that are listed as open, oldest first."""
+    return [mm for mm in [reference() for reference in list(OPEN.values())] if mm is not None]
+
 
 cdef object METHOD_DESCRIPTOR = type(str.join)
 
@@ -85,6 +93,39 @@ cdef inline object array(
     return view
 
 
+cdef MapCore over(type cls, Region region, tuple layout, mode, access, bint sparse, bint listed):
+    cdef MapCore self = (<PyTypeObject *>MapCore).tp_new(cls, <PyObject *>(), NULL)
+    cdef int i
+    self.dtype, shape, self.strides, _, self.offset, self.order = layout
+    self.ndim_ = len(shape)
+    self.dims = <cnp.npy_intp *>PyMem_Malloc(max(2 * self.ndim_, 1) * sizeof(cnp.npy_intp))
+    if self.dims == NULL:
+        raise MemoryError
+    self.steps = self.dims + self.ndim_
+    for i in range(self.ndim_):
+        self.steps[i] = self.strides[i]
+    self.flags = cnp.NPY_ARRAY_WRITEABLE if region.writable else 0
+    # the rest may be views (structured), copy Python-sized data (S, U), or run a third party's code
+    self.simple_scalars = self.dtype.type_num <= cnp.NPY_CLONGDOUBLE or (
+        self.dtype.type_num in (cnp.NPY_DATETIME, cnp.NPY_TIMEDELTA, NPY_HALF))
+    self._mode = mode
+    self._access = access
+    self._sparse = sparse
+    self._windows = self._locked = ()
+    self._region = region
+    if access != "normal":
+        region.advise(access)
+    self.reshape(shape)
+    if listed:
+        OPEN[<uintptr_t><void *>self] = PyWeakref_NewRef(self, None)
+    return self
+
+
+cdef inline void forget(MapCore self):
+    self.closed = True
+    OPEN.pop(<uintptr_t><void *>self, None)
+
+
 @cython.no_gc_clear  # the region must outlast whatever is still called while a cycle is taken apart
 cdef class MapCore:
     """The layout of an array over a `Region`, and the hot calls on it."""
@@ -99,31 +140,19 @@ cdef class MapCore:
         return 0
 
     @staticmethod
+    def _over_file(
+        type cls not None, File file not None, bint keep_file, dtype, shape, offset, order, mode, access, bint sparse
+    ):
+        """Make an object of a subclass: an array over an open file."""
+        cdef tuple layout = resolve(dtype, shape, order, offset, file.seen.size)
+        _, _, _, nbytes, start, _ = layout
+        cdef Region region = map_file(file, mode.intent, start, nbytes, keep_file)
+        return over(cls, region, layout, mode, access, sparse, True)
+
+    @staticmethod
     def _over(type cls not None, Region region not None, tuple layout not None, mode, access, bint sparse, bint listed):
         """Make an object of a subclass: an array in some layout over all of a region."""
-        cdef MapCore self = MapCore.__new__(cls)
-        cdef int i
-        self.dtype, shape, self.strides, _, self.offset, self.order = layout
-        self.ndim_ = len(shape)
-        self.dims = <cnp.npy_intp *>PyMem_Malloc(max(2 * self.ndim_, 1) * sizeof(cnp.npy_intp))
-        if self.dims == NULL:
-            raise MemoryError
-        self.steps = self.dims + self.ndim_
-        for i in range(self.ndim_):
-            self.steps[i] = self.strides[i]
-        self.flags = cnp.NPY_ARRAY_WRITEABLE if region.writable else 0
-        # the rest may be views (structured), copy Python-sized data (S, U), or run a third party's code
-        self.simple_scalars = self.dtype.type_num <= cnp.NPY_CLONGDOUBLE or (
-            self.dtype.type_num in (cnp.NPY_DATETIME, cnp.NPY_TIMEDELTA, NPY_HALF))
-        self._mode = mode
-        self._access = access
-        self._sparse = sparse
-        self._windows = self._locked = ()
-        self._region = region
-        self.reshape(shape)
-        if listed:
-            OPEN[<uintptr_t><void *>self] = PyWeakref_NewRef(self, None)
-        return self
+        return over(cls, region, layout, mode, access, sparse, listed)
 
     cdef void reshape(self, tuple shape):
         """Take over the size of the region; strides do not depend on the first dimension, the only one to change."""
@@ -148,13 +177,12 @@ cdef class MapCore:
         if not self.closed:
             if not self._region.close():
                 return False
-            self._forget()
+            forget(self)
         return True
 
     def _forget(self):
         """Mark this map as closed; the region is closed, abandoned or revoked by the caller."""
-        self.closed = True
-        OPEN.pop(<uintptr_t><void *>self, None)
+        forget(self)
 
     def __del__(self):
         if not self.closed and self._region is not None:

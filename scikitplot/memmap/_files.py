@@ -5,51 +5,53 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from ._limits import explain_space
 from ._modes import Mode
-from ._region import File, FileInfo, Region
+from ._region import File, FileInfo, Region, map_file
 
+ROOT = "/" if os.sep == "/" else None  # with which every absolute path starts
 WAY_OUT = 'remove the file first, or open it with mode "r+"'
-
-
-class Mapper(Protocol):
-    def __call__(self, file: File) -> Region: ...
 
 
 def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     """The path as an absolute str. Links and ".." stay: what they lead to is the system's business."""
     name = path if type(path) is str else str.__str__(os.fsdecode(path))  # of no subclass
-    if "\0" in name:
-        raise ValueError(f"path {name!r} has an embedded null character")
     if not name:
         raise FileNotFoundError(errno.ENOENT, "The path is empty", name)
-    if name[0] == os.sep == "/" or os.path.isabs(name):
+    if name[0] == ROOT or os.path.isabs(name):
         return name
     return os.path.join(os.getcwd(), name) if ".." in name else os.path.abspath(name)
 
 
-def open_existing(path: str, mode: Mode) -> File:
-    try:
-        return File.open(path, mode.writes_file)
-    except PermissionError as error:
-        hint = '; mode "r" or "c" may do' if mode.writes_file else ""
-        raise PermissionError(error.errno, f'{error.strerror} (mode "{mode.name}"){hint}', path) from None
+def explain_denied(error: PermissionError, mode: Mode) -> PermissionError:
+    hint = '; mode "r" or "c" may do' if mode.writes_file else ""
+    return PermissionError(error.errno, f'{error.strerror} (mode "{mode.name}"){hint}', error.filename)
 
 
-def duplicate(opened: BinaryIO) -> File:
+def map_to_write(file: File, offset: int, nbytes: int) -> Region:
+    return map_file(file, "write", offset, nbytes, True)
+
+
+def duplicate(opened: BinaryIO, mode: Mode) -> File:
     """A handle of our own to a file that the caller has open."""
     inner = getattr(opened, "file", opened)  # that of tempfile's wrappers
     if not isinstance(getattr(inner, "raw", inner), io.FileIO):  # text, or bytes that are not those of the file
         raise TypeError(f"Expected a path or a file opened in binary mode, not {opened!r}")
+    name = getattr(opened, "name", None)
+    if mode.creates and not mode.replaces:
+        raise FileExistsError(errno.EEXIST, f'mode "{mode.name}" makes a file, but this one is there', name)
+    if not (opened.readable() and (opened.writable() or not mode.writes_file)):
+        needed = "r+b" if mode.writes_file else "rb"
+        hint = f'mode "{mode.name}" needs a file object that is opened with "{needed}"'
+        raise PermissionError(errno.EACCES, hint, name)
     descriptor = opened.fileno()
     opened.flush()
     if sys.platform == "win32":
         import msvcrt
 
         descriptor = msvcrt.get_osfhandle(descriptor)
-    name = getattr(opened, "name", None)
     file = File.duplicate(descriptor, name if isinstance(name, str) else None)
     file.path = name_of(opened, file)
     return file
@@ -74,25 +76,25 @@ def set_size(file: File, nbytes: int, sparse: bool) -> None:
         raise explain_space(error, nbytes, file.path) from None
 
 
-def resize_open(file: File, nbytes: int, sparse: bool, map_file: Mapper) -> Region:
-    """Give a file that the caller has open a new size, and map it."""
+def resize_open(file: File, offset: int, nbytes: int, sparse: bool) -> Region:
+    """Let a file that the caller has open end `nbytes` bytes after `offset`, and map those."""
     size = file.size
-    if nbytes < size:
-        map_file(file).close()  # what would fail fails before anything is cut off
-    set_size(file, nbytes, sparse)
+    if offset + nbytes < size:
+        map_to_write(file, offset, nbytes).close()  # what would fail fails before anything is cut off
+    set_size(file, offset + nbytes, sparse)
     try:
-        return map_file(file)
+        return map_to_write(file, offset, nbytes)
     except OSError:
         set_size(file, size, sparse)
         raise
 
 
-def create(path: str, nbytes: int, sparse: bool, map_file: Mapper) -> Region:
-    """Make a file that does not exist yet, and map it."""
-    return _build(path, path, nbytes, sparse, map_file)
+def create(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
+    """Make a file that does not exist yet, and map it from `offset` on."""
+    return _build(path, path, offset, nbytes, sparse)
 
 
-def replace(path: str, nbytes: int, sparse: bool, map_file: Mapper) -> Region:
+def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
     """Make a file and, once it is mapped, give it the name and the permissions of what was there."""
     target = os.path.realpath(path)
     try:
@@ -111,7 +113,7 @@ def replace(path: str, nbytes: int, sparse: bool, map_file: Mapper) -> Region:
         os.replace(temporary, target)
 
     try:
-        return _build(temporary, path, nbytes, sparse, map_file, take_over)
+        return _build(temporary, path, offset, nbytes, sparse, take_over)
     except OSError as error:
         if permissions is None or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV):
             raise
@@ -123,16 +125,16 @@ def replace(path: str, nbytes: int, sparse: bool, map_file: Mapper) -> Region:
 def _build(
     name: str,
     path: str,
+    offset: int,
     nbytes: int,
     sparse: bool,
-    map_file: Mapper,
     finish: Callable[[], None] = lambda: None,
 ) -> Region:
     file = File.create(name, path)
     region = None
     try:
-        set_size(file, nbytes, sparse)
-        region = map_file(file)
+        set_size(file, offset + nbytes, sparse)
+        region = map_to_write(file, offset, nbytes)
         finish()
     except BaseException:
         if region is not None:

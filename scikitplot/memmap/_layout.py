@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 Shape = SupportsIndex | Sequence[SupportsIndex] | None
 
-# parsing the name of a dtype takes longer than the rest of a layout
-_named_dtype = functools.lru_cache(maxsize=64)(np.dtype)
-
 MAX_NBYTES = sys.maxsize
 MAX_NDIM = 64  # of NumPy
 
@@ -56,26 +53,19 @@ def resolve(
     """
     if order not in ORDERS:
         refuse("order", ORDERS, order)
-    item = _named_dtype(dtype) if type(dtype) is str else np.dtype(dtype)
-    if item.names is not None:
+    item, itemsize, simple = _parse_name(dtype) if type(dtype) is str else _parse_dtype(dtype)
+    if not simple:
         item = np.dtype(dtype)  # whose fields can be renamed
-    itemsize = item.itemsize
-    if item.hasobject:
-        raise TypeError(
-            f"dtype {item} holds Python objects, whose addresses mean nothing in a file: use a fixed-size dtype"
-        )
-    if itemsize == 0:
-        raise ValueError(f"dtype {item} has item size 0: give it a length, such as 'S8'")
     offset = operator.index(offset)
     if offset < 0:
         raise ValueError(f"offset {offset} is negative")
     if available is not None and offset > available:
         raise ValueError(f"offset {offset} is past the end of the {whole}, which has {available} bytes")
 
-    if shape is None and available is not None and not item.shape:
-        rows, left_over = divmod(available - offset, itemsize)
-        if not left_over:  # the usual case, which fits by construction
-            return item, (rows,), (itemsize,), rows * itemsize, offset, order
+    if shape is None and available is not None and simple:
+        nbytes = available - offset
+        if nbytes % itemsize == 0:  # the usual case, which fits by construction
+            return item, (nbytes // itemsize,), (itemsize,), nbytes, offset, order
 
     full = (-1,) if shape is None else as_tuple(shape)
     if -1 in full:
@@ -97,6 +87,21 @@ def resolve(
             f"but the {whole} has {available} bytes ({available - offset} from there)"
         )
     return item, full, strides_of(full, itemsize, order), nbytes, offset, order
+
+
+def _parse_dtype(dtype: npt.DTypeLike) -> tuple[np.dtype[Any], int, bool]:
+    """The dtype, its item size, and whether it has neither fields nor a shape."""
+    item = np.dtype(dtype)
+    if item.hasobject:
+        raise TypeError(
+            f"dtype {item} holds Python objects, whose addresses mean nothing in a file: use a fixed-size dtype"
+        )
+    if item.itemsize == 0:
+        raise ValueError(f"dtype {item} has item size 0: give it a length, such as 'S8'")
+    return item, item.itemsize, item.names is None and not item.shape
+
+
+_parse_name = functools.lru_cache(maxsize=64)(_parse_dtype)  # takes longer than the rest of a layout
 
 
 def end_of(layout: Layout) -> int:

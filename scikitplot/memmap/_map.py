@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
 import os
 import sys
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self, Suppor
 import numpy as np
 
 from . import _files, _sharing
-from ._core import OPEN, MapCore, own_methods
+from ._core import MapCore, listed, own_methods
 from ._display import count, human_size
 from ._layout import Layout, Shape, as_tuple, byte_runs, end_of, is_number, resolve, subtract
 from ._limits import explain_lock, explain_memory, explain_space
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
-from ._region import PAGE_SIZE, File, Region, sync_directory
+from ._region import PAGE_SIZE, File, map_anonymous, sync_directory
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,22 +55,7 @@ def open_maps() -> list[MemMap]:
     >>> mm in open_maps()
     False
     """
-    maps = [reference() for reference in list(OPEN.values())]
-    return [mm for mm in maps if mm is not None and not mm.closed]
-
-
-def _map(file: File, mode: Mode, layout: Layout, access: Access, keep_file: bool) -> Region:
-    _, _, _, nbytes, offset, _ = layout
-    try:
-        region = Region.map_file(file, mode.intent, offset, nbytes, keep_file)
-    except PermissionError as error:  # paths are refused when they are opened
-        hint = f'{error.strerror}: mode "{mode.name}" needs a file object that is opened with "r+b"'
-        raise PermissionError(error.errno, hint, file.path) from None
-    except OSError as error:
-        raise explain_memory(error, nbytes, file.path) from None
-    if access != "normal":
-        region.advise(access)
-    return region
+    return [mm for mm in listed() if not mm.closed]
 
 
 @own_methods
@@ -202,35 +186,36 @@ class MemMap(MapCore):
             name = _files.absolute(path)
             if how.creates:
                 return cls._create(name, how, resolve(dtype, shape, order, offset, None), access, sparse)
-            file, keep_file = _files.open_existing(name, how), how.writes_file
+            try:
+                file = File.open(name, how.writes_file)
+            except PermissionError as error:
+                raise _files.explain_denied(error, how) from None
+            keep_file = how.writes_file
         elif hasattr(path, "fileno"):
-            file, keep_file = _files.duplicate(path), True  # a name may not lead back to it
+            file, keep_file = _files.duplicate(path, how), True  # a name may not lead back to it
         else:
             raise TypeError(f"Expected path to be str, bytes, os.PathLike or a binary file, not {type(path).__name__}")
         try:
             if how.creates:
                 return cls._recreate(file, how, resolve(dtype, shape, order, offset, None), access, sparse)
-            layout = resolve(dtype, shape, order, offset, file.size)
-            region = _map(file, how, layout, access, keep_file)
+            return MapCore._over_file(cls, file, keep_file, dtype, shape, offset, order, how, access, sparse)
         except BaseException:
             file.close()  # now, though a traceback may keep this frame
             raise
-        return MapCore._over(cls, region, layout, how, access, sparse, True)
 
     @classmethod
     def _create(cls, path: str, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
         make = _files.replace if mode.replaces else _files.create
-        region = make(path, end_of(layout), sparse, lambda file: _map(file, mode, layout, access, True))
+        _, _, _, nbytes, start, _ = layout
+        region = make(path, start, nbytes, sparse)
         self = MapCore._over(cls, region, layout, mode, access, sparse, True)
         self._unsynced_name = True
         return self
 
     @classmethod
     def _recreate(cls, file: File, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
-        if not mode.replaces:
-            raise FileExistsError(errno.EEXIST, 'mode "x+" makes a file, but this one is there', file.path)
-        end = end_of(layout)
-        region = _files.resize_open(file, end, sparse, lambda file: _map(file, mode, layout, access, True))
+        _, _, _, nbytes, start, _ = layout
+        region = _files.resize_open(file, start, nbytes, sparse)
         return MapCore._over(cls, region, layout, mode, access, sparse, True)
 
     @classmethod
@@ -297,11 +282,7 @@ class MemMap(MapCore):
         [0.0, 2.5]
         """
         layout = resolve(dtype, shape, order, 0, None)
-        nbytes = end_of(layout)
-        try:
-            region = Region.map_anonymous(nbytes, shared)
-        except OSError as error:
-            raise explain_memory(error, nbytes, None) from None
+        region = map_anonymous(end_of(layout), shared)
         return MapCore._over(cls, region, layout, MODES["r+"], "normal", False, True)
 
     # --------------------------------------------------------------------------------------------- attributes

@@ -1,6 +1,6 @@
 """What the mode and access strings mean."""
 
-from typing import Literal, NamedTuple, NoReturn
+from typing import Literal, NoReturn
 
 Access = Literal["normal", "random", "sequential"]
 Order = Literal["C", "F"]
@@ -8,22 +8,27 @@ ACCESSES = ("normal", "random", "sequential")
 ORDERS = ("C", "F")
 
 
-class Mode(NamedTuple):
+class Mode:
     """How a file is opened and mapped."""
 
-    name: str
-    intent: Literal["read", "write", "copy"]
-    writes_file: bool
-    creates: bool
-    replaces: bool = False
+    __slots__ = ("creates", "intent", "name", "replaces", "writes_file")
+
+    def __init__(
+        self, name: str, intent: Literal["read", "write", "copy"], creates: bool = False, replaces: bool = False
+    ) -> None:
+        self.name = name
+        self.intent = intent
+        self.writes_file = intent == "write"
+        self.creates = creates
+        self.replaces = replaces
 
 
 MODES = {
-    "r": Mode("r", "read", writes_file=False, creates=False),
-    "r+": Mode("r+", "write", writes_file=True, creates=False),
-    "c": Mode("c", "copy", writes_file=False, creates=False),
-    "w+": Mode("w+", "write", writes_file=True, creates=True, replaces=True),
-    "x+": Mode("x+", "write", writes_file=True, creates=True),
+    "r": Mode("r", "read"),
+    "r+": Mode("r+", "write"),
+    "c": Mode("c", "copy"),
+    "w+": Mode("w+", "write", creates=True, replaces=True),
+    "x+": Mode("x+", "write", creates=True),
 }
 
 # the long spellings of numpy.memmap

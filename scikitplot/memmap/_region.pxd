@@ -47,6 +47,7 @@ cdef class Region:
 
     cdef int refuse(self) except -1
     cdef void unmap(self) noexcept
+    cpdef bint close(self) except -1
     cdef void wait_for_resize(self)
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
     cdef void reopen(self) noexcept
@@ -57,6 +58,9 @@ cdef class Lease:
     cdef Region region
     cdef bint traced
 
+
+cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file)
+cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared)
 
 # Inline, because they run at every access.
 

@@ -3,6 +3,10 @@ from typing import Literal, final
 PAGE_SIZE: int
 
 def sync_directory(path: str) -> None: ...
+def map_file(
+    file: File, intent: Literal["read", "write", "copy"], offset: int, nbytes: int, keep_file: bool
+) -> Region: ...
+def map_anonymous(nbytes: int, shared: bool) -> Region: ...
 
 @final
 class FileInfo:
@@ -34,12 +38,6 @@ class File:
 
 @final
 class Region:
-    @staticmethod
-    def map_file(
-        file: File, intent: Literal["read", "write", "copy"], offset: int, nbytes: int, keep_file: bool
-    ) -> Region: ...
-    @staticmethod
-    def map_anonymous(nbytes: int, shared: bool) -> Region: ...
     def window(self, start: int, nbytes: int) -> Region: ...
     @property
     def nbytes(self) -> int: ...

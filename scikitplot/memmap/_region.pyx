@@ -10,6 +10,7 @@ import time
 
 cimport cython
 from libc.stdint cimport uint64_t, uintptr_t
+from libc.string cimport strlen
 
 from .libregion cimport (
     REGION_COPY, REGION_DEVICE, REGION_DIRECTORY, REGION_FIFO, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM,
@@ -19,6 +20,8 @@ from .libregion cimport (
     region_intent, region_kind, region_lock, region_map, region_map_anonymous, region_page_size, region_path_info,
     region_residency, region_resize, region_resize_anonymous, region_revoke, region_unlock, region_unmap,
 )
+
+from ._limits import explain_memory
 
 cdef extern from "Python.h":
     ctypedef struct PyInterpreterState:
@@ -53,6 +56,14 @@ cdef dict INTENTS = {"read": REGION_READ, "write": REGION_WRITE, "copy": REGION_
 cdef dict ACCESSES = {"normal": REGION_NORMAL, "random": REGION_RANDOM, "sequential": REGION_SEQUENTIAL}
 
 
+cdef bytes encoded(str path):
+    """A path as the platform layer wants it."""
+    cdef bytes name = PyUnicode_EncodeFSDefault(path)
+    if strlen(name) != <size_t>len(name):
+        raise ValueError(f"path {path!r} has an embedded null character")
+    return name
+
+
 cdef int check(int code, path) except -1:
     """Raise what the system reported as the OSError it is, with the file's name."""
     cdef char text[256]
@@ -61,6 +72,13 @@ cdef int check(int code, path) except -1:
     region_error_text(code, text, sizeof(text))
     # On Windows the fourth argument is the code, from which Python derives errno; elsewhere it is ignored.
     raise OSError(code, (<bytes>text).decode("utf-8", "replace"), path, code)
+
+
+cdef int check_mapped(int code, Py_ssize_t nbytes, path) except -1:
+    try:
+        return check(code, path)
+    except OSError as error:
+        raise explain_memory(error, nbytes, path) from None
 
 
 cdef int check_regular(region_kind kind, path) except -1:
@@ -79,7 +97,7 @@ cdef class FileInfo:
     def at(str path):
         """Look at a file without opening it."""
         cdef region_info seen
-        cdef bytes name = PyUnicode_EncodeFSDefault(path)
+        cdef bytes name = encoded(path)
         check(region_path_info(name, &seen), path)
         check_regular(seen.kind, path)
         return file_info(&seen)
@@ -107,7 +125,7 @@ cdef FileInfo file_info(const region_info *seen):
 
 def sync_directory(str path):
     """Make the entries of a directory survive a power cut."""
-    cdef bytes name = PyUnicode_EncodeFSDefault(path)
+    cdef bytes name = encoded(path)
     cdef const char *raw = name
     cdef int code
     with nogil:
@@ -115,13 +133,9 @@ def sync_directory(str path):
     check(code, path)
 
 
-cdef int look_and_open(const char *path, bint writable, region_file *file, region_info *seen) noexcept nogil:
-    cdef int code = region_path_info(path, seen)
-    if code == 0 and seen.kind == REGION_REGULAR:
-        code = region_file_open(path, writable, file)
-        if code == 0:
-            code = region_file_info(file[0], seen)
-    return code
+cdef int open_and_look(const char *path, bint writable, region_file *file, region_info *seen) noexcept nogil:
+    cdef int code = region_file_open(path, writable, file)
+    return code if code else region_file_info(file[0], seen)
 
 
 @cython.final
@@ -135,17 +149,19 @@ cdef class File:
 
     @staticmethod
     def open(str path, bint writable):
-        """Open a regular file. It is looked at first: opening a FIFO or a device can have effects on others."""
+        """Open a regular file; anything else is opened, without waiting, and refused."""
         cdef File file = File.__new__(File)
-        cdef bytes name = PyUnicode_EncodeFSDefault(path)
+        cdef bytes name = encoded(path)
         cdef const char *raw = name
         cdef int code
         file.path = path
         if alone():
-            code = look_and_open(raw, writable, &file.handle, &file.seen)
+            code = open_and_look(raw, writable, &file.handle, &file.seen)
         else:
             with nogil:  # a network file system may take its time
-                code = look_and_open(raw, writable, &file.handle, &file.seen)
+                code = open_and_look(raw, writable, &file.handle, &file.seen)
+        if code and region_path_info(raw, &file.seen) == 0:
+            check_regular(file.seen.kind, path)  # what it is says more than why it did not open
         check(code, path)
         check_regular(file.seen.kind, path)
         return file
@@ -154,7 +170,7 @@ cdef class File:
     def create(str name, str path):
         """Create a file that must not exist yet, under a name; `path` is what errors call it."""
         cdef File file = File.__new__(File)
-        cdef bytes raw = PyUnicode_EncodeFSDefault(name)
+        cdef bytes raw = encoded(name)
         file.path = path
         check(region_file_create(raw, &file.handle), path)
         return file
@@ -227,35 +243,6 @@ cdef class Region:
         if self.address != NULL and self.parent is None:
             region_unmap(self.address, self.nbytes)
 
-    @staticmethod
-    def map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file):
-        """Map `nbytes` bytes of a file; `intent` is "read", "write" or "copy"."""
-        cdef Region region = Region.__new__(Region)
-        cdef region_intent how = INTENTS[intent]
-        check(region_map(file.handle, how, offset, nbytes, <void **>&region.address), file.path)
-        region.path = file.path
-        region.seen = file.seen
-        region.on_file = True
-        if keep_file:
-            region.own_file = file
-        else:
-            file.close()
-        region.offset = offset
-        region.nbytes = nbytes
-        region.writable = how != REGION_READ
-        region.shared = how != REGION_COPY
-        return region
-
-    @staticmethod
-    def map_anonymous(Py_ssize_t nbytes, bint shared):
-        """Map zero-filled memory; `shared`: with the children of a later fork."""
-        cdef Region region = Region.__new__(Region)
-        check(region_map_anonymous(nbytes, shared, <void **>&region.address), None)
-        region.nbytes = nbytes
-        region.writable = True
-        region.shared = shared
-        return region
-
     def window(self, Py_ssize_t start, Py_ssize_t nbytes):
         """A part of this region with users of its own, who together count as one user here."""
         cdef Region part = Region.__new__(Region)
@@ -325,7 +312,7 @@ cdef class Region:
         while users_count(&self.users) == USERS_RESIZING:
             time.sleep(0)
 
-    def close(self):
+    cpdef bint close(self) except -1:
         """Unmap if the owner is the only user. Returns False if leases are alive."""
         cdef Py_ssize_t count
         while not users_claim(&self.users, USERS_GONE):
@@ -454,6 +441,35 @@ cdef class Region:
             code = region_unlock(self.address + start, stop - start)
         leave(self)
         check(code, self.path)
+
+
+cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file):
+    """Map `nbytes` bytes of a file; `intent` is "read", "write" or "copy"."""
+    cdef Region region = Region.__new__(Region)
+    cdef region_intent how = INTENTS[intent]
+    check_mapped(region_map(file.handle, how, offset, nbytes, <void **>&region.address), nbytes, file.path)
+    region.path = file.path
+    region.seen = file.seen
+    region.on_file = True
+    if keep_file:
+        region.own_file = file
+    else:
+        file.close()
+    region.offset = offset
+    region.nbytes = nbytes
+    region.writable = how != REGION_READ
+    region.shared = how != REGION_COPY
+    return region
+
+
+cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared):
+    """Map zero-filled memory; `shared`: with the children of a later fork."""
+    cdef Region region = Region.__new__(Region)
+    check_mapped(region_map_anonymous(nbytes, shared, <void **>&region.address), nbytes, None)
+    region.nbytes = nbytes
+    region.writable = True
+    region.shared = shared
+    return region
 
 
 @cython.final
