@@ -1,11 +1,8 @@
 #!/usr/bin/env bash
 # Build the C layer of this system by itself and test it: plain, then with the address and undefined-behaviour checkers.
-set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-platform=$root/scikitplot/memmap/_platform
-build=$(mktemp -d)
+. "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 shm=
-trap 'rm -rf "$build" $shm' EXIT
+trap 'rm -rf "$work" $shm' EXIT
 # on tmpfs a file can grow to a size that cannot be mapped
 if [ -w /dev/shm ]; then shm=$(mktemp -d /dev/shm/region.XXXXXX); fi
 
@@ -14,11 +11,12 @@ check() { # NAME FLAGS...
     shift
     echo "C layer, $(uname -s) $(uname -m), $name"
     "${CC:-gcc}" -std=gnu11 -g -Wall -Wextra -Werror "$@" -I"$platform" \
-        "$root/tests/platform/test_region.c" "$platform/region_posix.c" -o "$build/test_region"
-    for parent in "$build" $shm; do
-        "$build/test_region" "$(mktemp -d "$parent/files.XXXXXX")"
+        "$root/tests/platform/test_region.c" "$platform/region_posix.c" -o "$work/test_region"
+    for parent in "$work" $shm; do
+        "$work/test_region" "$(mktemp -d "$parent/files.XXXXXX")" | tee -a "$work/log"
     done
 }
 
 check "GCC build" -O2
 check "GCC build with ASan and UBSan" -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+report counts "C layer, $(uname -s) $(uname -m)" "$work/log" "plain, and with ASan and UBSan"

@@ -1,0 +1,59 @@
+# lane.sh - what the lanes share; they source it. A lane is a script that tests the project on one platform, can be
+# called alone, and reports what it ran.
+# shellcheck shell=bash
+set -euo pipefail
+export LC_ALL=C.UTF-8 # file names are UTF-8, under Wine too
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+platform=$root/scikitplot/memmap/_platform
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/scikit-plots-memmap
+mkdir -p "$cache"
+work=$(mktemp -d)
+chmod a+rx "$work" # some tests go on as another user
+trap 'rm -rf "$work"' EXIT
+
+# cached NAME KEY COMMAND...
+# Print the folder that COMMAND fills, given its path as last argument, once for every KEY (which names all that goes
+# into it: versions, checksums, the text of a script).
+cached() {
+    local folder
+    folder=$cache/$1-$(printf %s "$2" | sha256sum | cut -c1-12)
+    (
+        flock 9
+        if [ ! -d "$folder" ]; then
+            rm -rf "$folder.part"
+            mkdir "$folder.part"
+            "${@:3}" "$folder.part" >&2
+            mv "$folder.part" "$folder"
+        fi
+    ) 9>"$cache/$1.lock"
+    echo "$folder"
+}
+
+# system_packages COMMAND PACKAGE...
+# Install Debian packages unless COMMAND is there already.
+system_packages() {
+    if command -v "$1" >/dev/null; then return; fi
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "$(basename "$0") needs the Debian packages ${*:2}" >&2
+        return 1
+    fi
+    (
+        flock 9
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${@:2}" >/dev/null
+    ) 9>"$cache/apt.lock"
+}
+
+# find_python VERSION: print the path of that interpreter.
+find_python() {
+    local python
+    for python in "python$1" "$(pyenv root 2>/dev/null || echo ~/.pyenv)"/versions/"$1".*/bin/python; do
+        "$python" -c 'import ensurepip, sys; print(sys.executable)' 2>/dev/null && return
+    done
+    echo "Python $1 is needed" >&2
+    return 1
+}
+
+# report ...: record what was run, see report.py.
+report() { python3 "$root/tools/ci/report.py" "$@"; }
