@@ -6,11 +6,12 @@ SOURCES := meson.build $(shell find scikitplot -type f -not -name '*.pyc')
 GLOVE := .data/glove
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help test demo clean
+.PHONY: help test demo platforms clean
 help:
-	@echo "make test   run all tests"
-	@echo "make demo   word vectors from a file, step by step"
-	@echo "make clean  remove what was built; .data, which was downloaded, stays"
+	@echo "make test        run all tests"
+	@echo "make demo        word vectors from a file, step by step"
+	@echo "make platforms   test on every platform that can be had here, and print a table"
+	@echo "make clean       remove what was built; .data, which was downloaded, stays"
 
 test: $(VENV)/package $(VENV)/group-test
 	CC="$(CC)" tools/ci/region_native.sh
@@ -18,6 +19,9 @@ test: $(VENV)/package $(VENV)/group-test
 
 demo: $(VENV)/package $(VENV)/group-demo $(GLOVE)
 	@$(VENV)/bin/python doc/examples/word_vectors.py
+
+platforms:
+	tools/ci/lanes.sh
 
 clean:
 	rm -rf $(VENV) build

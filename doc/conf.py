@@ -1,7 +1,12 @@
 """Sphinx configuration. The package is documented as installed; nothing is fetched from the network."""
 
 import re
+import subprocess
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
 
 project = "scikit-plots-memmap"
 author = "scikit-plots developers"
@@ -9,7 +14,7 @@ copyright = author
 release = version = installed_version(project)
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_lanes.rst"]
 default_role = "py:obj"
 nitpicky = True
 # NumPy, and parameters and attributes, have no page here; what should have one (MemMap.close) is still checked
@@ -24,6 +29,11 @@ html_theme = "pydata_sphinx_theme"
 html_title = "scikitplot.memmap"
 html_theme_options = {"navbar_align": "left", "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
 html_sidebars = {"release_notes": [], "reference": []}
+
+
+# what the lanes of tools/ci reported on this machine
+lanes = subprocess.run([sys.executable, ROOT / "tools" / "ci" / "report.py", "table"], capture_output=True, check=True)
+(ROOT / "doc" / "_lanes.rst").write_bytes(lanes.stdout)
 
 
 def markdown_to_rst(app, path, docname, content):

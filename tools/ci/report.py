@@ -42,15 +42,16 @@ def record(lane, result, note=""):
     FOLDER.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"\W+", "-", lane).strip("-").lower()
     (FOLDER / f"{name}.json").write_text(json.dumps({"lane": lane, "note": note, **result}, indent=1) + "\n")
-    print(
-        f"{lane}: {result['ran']}, {result['passed']} passed, {result['failed']} failed, {len(result['skipped'])} skipped"
-    )
+    counts = f"{result['passed']} passed, {result['failed']} failed, {len(result['skipped'])} skipped"
+    print(f"{lane}: {result['ran']}, {counts}")
     nothing = result["passed"] == 0 and result["ran"] != compiled()["ran"]
     return "nothing was run" if nothing else "" if not result["failed"] else "tests failed"
 
 
 def table():
     rows = sorted((json.loads(path.read_text()) for path in FOLDER.glob("*.json")), key=lambda row: row["lane"])
+    if not rows:
+        return "No lane has run on the machine that built this page."
     lines = [".. list-table::", "   :header-rows: 1", ""]
 
     def add(*cells):
@@ -60,7 +61,7 @@ def table():
     for row in rows:
         counts = [row["passed"], row["failed"], len(row["skipped"])]
         if row["ran"] == compiled()["ran"]:
-            counts = ["–", "–", "–"]
+            counts = ["", "", ""]
         add(row["lane"], row["ran"], *counts, row["note"])
     for row in rows:
         reasons = defaultdict(list)

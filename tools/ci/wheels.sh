@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Build the sdist, from it a wheel for each Python, look into it, and test it away from the sources.
+# Usage: wheels.sh [VERSION[:NUMPY]]...
+. "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
+
+build_sdist() {
+    python3 -m venv "$work/dist"
+    "$work/dist/bin/python" -m pip install build auditwheel
+    "$work/dist/bin/python" -m build --sdist --outdir "$work/dist" "$root" >/dev/null
+}
+
+test_wheel() { # VERSION NUMPY
+    local version=$1 venv=$work/$1 numpy=${2:-newest}
+    "$(find_python "$version")" -m venv "$venv"
+    "$venv/bin/python" -m pip install 'pip>=25.1'
+    "$venv/bin/python" -m pip wheel --no-deps --wheel-dir "$venv/dist" "$work"/dist/*.tar.gz
+    "$work/dist/bin/python" "$root/tools/ci/check_wheel.py" "$venv"/dist/*.whl
+    "$venv/bin/python" -m pip install --group "$root/pyproject.toml:test" "$venv"/dist/*.whl ${2:+"numpy==$2"}
+    cd "$work"
+    "$venv/bin/python" -c 'import scikitplot.memmap as m, numpy; print(m.__file__, "NumPy", numpy.__version__)'
+    "$venv/bin/pytest" -q -c "$root/pyproject.toml" --junit-xml "$work/$version.xml" "$root/tests"
+    report pytest "Linux $(uname -m), CPython $version" "$work/$version.xml" "wheel, NumPy $numpy"
+}
+
+build_sdist
+if [ $# = 0 ]; then set -- 3.11:2.0.0 3.12 3.13; fi
+for one in "$@"; do
+    IFS=: read -r version numpy <<<"$one"
+    test_wheel "$version" "$numpy"
+done
