@@ -35,4 +35,4 @@ tag = re.search(r'"manylinux_\w+"', shown.stdout)  # as new as the system that i
 if tag is None:
     problems.append(shown.stdout)
 print(f"{wheel.name}: {wheel.stat().st_size} bytes, {len(names)} files, {tag and tag[0]}")
-sys.exit("\n".join(problems))
+sys.exit("\n".join(problems) or None)

@@ -44,8 +44,9 @@ def record(lane, result, note=""):
     (FOLDER / f"{name}.json").write_text(json.dumps({"lane": lane, "note": note, **result}, indent=1) + "\n")
     counts = f"{result['passed']} passed, {result['failed']} failed, {len(result['skipped'])} skipped"
     print(f"{lane}: {result['ran']}, {counts}")
-    nothing = result["passed"] == 0 and result["ran"] != compiled()["ran"]
-    return "nothing was run" if nothing else "" if not result["failed"] else "tests failed"
+    if result["failed"]:
+        return "tests failed"
+    return "nothing was run" if result["passed"] == 0 and result["ran"] != compiled()["ran"] else None
 
 
 def table():
