@@ -232,20 +232,29 @@ def test_a_resize_that_the_system_refuses_changes_nothing(path, run_python, how)
     assert lines[-1] == "7"
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder with room for 1 MiB."""
+@pytest.fixture(params=["tmpfs", "ext4", "ext2"])
+def small_disk(request, tmp_path):
+    """A folder with room for a little more than 1 MiB; ext2 cannot reserve, so there zeros are written."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
-    if mount.returncode:
+    if os.geteuid():
         pytest.skip("needs root, to mount a small disk")
+    if request.param == "tmpfs":
+        options = ["-t", "tmpfs", "-o", "size=1m", "tmpfs"]
+    else:
+        image = tmp_path / "image"
+        make = ["mke2fs", "-q", "-t", request.param, "-O", "^has_journal", "-m", "0", "-N", "16", image, "1200k"]
+        subprocess.run(make, check=True, env=os.environ | {"PATH": os.environ["PATH"] + ":/sbin:/usr/sbin"})
+        options = ["-o", "loop", image]
+    subprocess.run(["mount", *options, folder], check=True)
     yield folder
     subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.linux
 def test_a_full_disk_is_an_error_at_once_and_changes_nothing(small_disk):
+    before = sorted(os.listdir(small_disk))
+    free = os.statvfs(small_disk).f_bfree
     path = small_disk / "data.bin"
     with MemMap.open(path, "w+", shape=(1 << 19,)) as mm:
         mm[:] = 7
@@ -254,11 +263,14 @@ def test_a_full_disk_is_an_error_at_once_and_changes_nothing(small_disk):
                 call()
             assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
             assert path.stat().st_size == mm.nbytes == 1 << 19
+            assert path.read_bytes() == b"\7" * (1 << 19)
         with pytest.raises(OSError, match=r"[Ss]pace.* bytes"):
             MemMap.open(small_disk / "other.bin", "w+", shape=1 << 20)
+        assert sorted(os.listdir(small_disk)) == sorted([*before, "data.bin"])
         mm.resize(1 << 20)  # what a refused call had reserved is free again
         assert mm[[0, 1 << 19]].tolist() == [7, 0]
-    assert os.listdir(small_disk) == ["data.bin"]
+    path.unlink()
+    assert os.statvfs(small_disk).f_bfree == free
 
 
 @pytest.mark.posix
