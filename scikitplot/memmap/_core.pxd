@@ -1,25 +1,25 @@
 cimport numpy as cnp
 
-from ._region cimport Region
+from ._region cimport Region, shared_int
 
 
 cdef class MapCore:
     cdef readonly Region _region
-    cdef readonly bint closed
     cdef readonly cnp.dtype dtype
-    cdef readonly tuple shape
     cdef readonly tuple strides
-    cdef readonly Py_ssize_t nbytes
     cdef readonly object offset
     cdef readonly object order
     # the state of MemMap; here, because setting it in Python takes as long as a system call
     cdef public object _mode
-    cdef public object _access
     cdef public bint _sparse
-    cdef public bint _unsynced_name
-    cdef public object _window_of
-    cdef public tuple _windows
-    cdef public tuple _locked
+    cdef public shared_int _unsynced_name
+    cdef public tuple _locked  # changed by who has the turn
+    cdef readonly MapCore _window_of
+
+    # whoever is not inside the region takes a critical section for these, which threads without a GIL need
+    cdef tuple now_shape
+    cdef dict windows
+    cdef object turn
 
     cdef int ndim_
     cdef int flags

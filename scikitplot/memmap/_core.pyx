@@ -21,7 +21,9 @@ from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport uintptr_t
 from libc.string cimport memmove
 
-from ._region cimport File, Lease, Region, enter, lease, leave, map_file
+from ._region cimport File, Lease, Region, USERS_GONE, is_closed, enter, lease, leave, map_file
+
+from threading import RLock
 
 import numpy as np
 
@@ -77,9 +79,7 @@ cdef inline Py_ssize_t clipped(object number) except? -1:
 
 
 cdef inline int check_open(MapCore self) except -1:
-    if self.closed:
-        raise ValueError(f"MemMap is closed: {self._region.path or 'anonymous'}")
-    return 0
+    return self._region.refuse(USERS_GONE) if is_closed(self._region) else 0
 
 
 cdef inline object array(
@@ -109,9 +109,8 @@ cdef MapCore over(type cls, Region region, tuple layout, mode, access, bint spar
     self.simple_scalars = self.dtype.type_num <= cnp.NPY_CLONGDOUBLE or (
         self.dtype.type_num in (cnp.NPY_DATETIME, cnp.NPY_TIMEDELTA, NPY_HALF))
     self._mode = mode
-    self._access = access
     self._sparse = sparse
-    self._windows = self._locked = ()
+    self._locked = ()
     self._region = region
     if access != "normal":
         region.advise(access)
@@ -122,7 +121,6 @@ cdef MapCore over(type cls, Region region, tuple layout, mode, access, bint spar
 
 
 cdef inline void forget(MapCore self):
-    self.closed = True
     OPEN.pop(<uintptr_t><void *>self, None)
 
 
@@ -159,37 +157,90 @@ cdef class MapCore:
         cdef int i
         for i in range(self.ndim_):
             self.dims[i] = shape[i]
-        self.shape = shape
-        self.nbytes = self._region.nbytes
+        self.now_shape = shape
 
-    def _resize(self, tuple shape not None, Py_ssize_t nbytes):
-        """Change the size of region and map, unless views are alive. Returns whether it is done."""
+    def _resize(self, tuple shape not None, Py_ssize_t nbytes, cnp.ndarray rows=None):
+        """Change the size of region and map, unless views are alive. Returns whether it is done.
+
+        If there are `rows`, of the map's dtype, they are the last ones then.
+        """
+        cdef cnp.ndarray end
         try:
             if not self._region.resize(nbytes, self._sparse):
                 return False
-            self.reshape(shape)  # before anybody else can enter
+            # before anybody else can enter
+            with cython.critical_section(self):
+                self.reshape(shape)
+            if rows is not None:
+                Py_INCREF(self.dtype)
+                end = PyArray_NewFromDescr(
+                    cnp.ndarray, self.dtype, self.ndim_, cnp.PyArray_DIMS(rows), self.steps,
+                    self._region.address + nbytes - cnp.PyArray_NBYTES(rows), self.flags, NULL)
+                cnp.PyArray_CopyInto(end, rows)
+                end = None
             return True
         finally:
             self._region.reopen()
+            if is_closed(self._region):  # the mapping was lost
+                forget(self)
 
     def _close(self):
         """Close the region and this map, unless views are alive. Returns whether it is closed."""
-        if not self.closed:
-            if not self._region.close():
-                return False
-            forget(self)
+        if not self._region.close():
+            return False
+        forget(self)
         return True
 
     def _forget(self):
-        """Mark this map as closed; the region is closed, abandoned or revoked by the caller."""
+        """Take this map from the list of those that are open."""
         forget(self)
 
+    def _turn(self):
+        """The lock of those who change size or locked pages, who come one after another; made when first needed."""
+        cdef object fresh = RLock()
+        with cython.critical_section(self):
+            if self.turn is None:
+                self.turn = fresh
+            return self.turn
+
+    def _adopt(self, MapCore window not None):
+        """Know a window for as long as it lives."""
+        cdef dict fresh = {}
+        with cython.critical_section(self):
+            if self.windows is None:
+                self.windows = fresh
+        window._window_of = self
+        self.windows[<uintptr_t><void *>window] = PyWeakref_NewRef(window, None)
+
+    def _known_windows(self):
+        """The windows that were made of this map and are alive; closed ones too."""
+        cdef dict windows
+        with cython.critical_section(self):
+            windows = self.windows
+        references = [] if windows is None else list(windows.values())
+        return [window for window in [reference() for reference in references] if window is not None]
+
     def __del__(self):
-        if not self.closed and self._region is not None:
+        if self._region is not None and not is_closed(self._region):
             self._drop()
 
     def __dealloc__(self):
+        if self._window_of is not None:
+            self._window_of.windows.pop(<uintptr_t><void *>self, None)
         PyMem_Free(self.dims)
+
+    @property
+    def closed(self):
+        return is_closed(self._region)
+
+    @property
+    def shape(self):
+        with cython.critical_section(self):
+            return self.now_shape
+
+    @property
+    def nbytes(self):
+        return self._region.nbytes
 
     @property
     def path(self):
@@ -201,7 +252,7 @@ cdef class MapCore:
 
     @property
     def access(self):
-        return self._access
+        return self._region.access
 
     @property
     def ndim(self):
@@ -213,7 +264,7 @@ cdef class MapCore:
 
     @property
     def size(self):
-        return self.nbytes // self.dtype.itemsize
+        return self._region.nbytes // self.dtype.itemsize
 
     @property
     def writable(self):
@@ -226,7 +277,6 @@ cdef class MapCore:
     # ---- arrays
 
     cdef object whole(self):
-        check_open(self)
         cdef Lease taken = lease(self._region)
         return array(self, taken, self.dtype, self._region.address, self.ndim_, self.dims, self.steps)
 
@@ -235,7 +285,6 @@ cdef class MapCore:
         cdef cnp.npy_intp dims[MAX_NDIM]
         cdef cnp.npy_intp steps[MAX_NDIM]
         cdef int i, ndim = len(shape)
-        check_open(self)
         cdef Lease taken = lease(self._region)
         if offset + nbytes > self._region.nbytes:
             raise ValueError("The map was resized while the call was under way")
@@ -253,7 +302,6 @@ cdef class MapCore:
         cdef Lease taken
         if PyLong_CheckExact(key) and self.ndim_ == 1 and self.simple_scalars:
             start = clipped(key)
-            check_open(self)
             enter(self._region)
             try:
                 if start < 0:
@@ -264,7 +312,6 @@ cdef class MapCore:
                 leave(self._region)
         elif PyLong_CheckExact(key) and self.ndim_ > 1:
             start = clipped(key)
-            check_open(self)
             taken = lease(self._region)
             if start < 0:
                 start += self.dims[0]
@@ -273,7 +320,6 @@ cdef class MapCore:
                 return array(self, taken, self.dtype, place, self.ndim_ - 1, self.dims + 1, self.steps + 1)
         elif PySlice_Check(key) and self.ndim_ > 0:
             PySlice_Unpack(key, &start, &stop, &step)
-            check_open(self)
             taken = lease(self._region)
             dims[0] = PySlice_AdjustIndices(self.dims[0], &start, &stop, step)
             if dims[0] == 0:
@@ -294,7 +340,8 @@ cdef class MapCore:
     def __len__(self):
         if self.ndim_ == 0:
             raise TypeError("len() of unsized object")
-        return self.dims[0]
+        with cython.critical_section(self):
+            return self.dims[0]
 
     def __iter__(self):
         return iter(self.whole())
@@ -420,7 +467,7 @@ cdef class MapCore:
         # of any other array, take() first makes a copy, and thus reads the whole file
         if rows.dtype.kind != "i" or self.ndim_ == 0:
             return whole[:0].take(rows, 0)  # raises what take() raises
-        result = whole[np.atleast_1d(rows)].reshape(rows.shape + self.shape[1:])[()]
+        result = whole[np.atleast_1d(rows)].reshape(rows.shape + (<object>whole).shape[1:])[()]
         if out is None:
             return result
         if out.shape != result.shape:
@@ -434,7 +481,6 @@ cdef class MapCore:
         """Enter the region and return where a byte range starts. The caller leaves the region."""
         cdef Py_ssize_t start = clipped(offset)
         nbytes[0] = clipped(size)
-        check_open(self)
         enter(self._region)
         if start < 0 or nbytes[0] < 0 or start > self._region.nbytes or nbytes[0] > self._region.nbytes - start:
             leave(self._region)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import sys
 import warnings
-import weakref
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self, SupportsIndex
 
@@ -336,7 +336,7 @@ class MemMap(MapCore):
         """
         if shape is None and dtype is None and offset == 0:
             if order == self.order or (self.ndim < 2 and order in ORDERS):
-                return self._view(self.dtype, self.shape, self.strides, self.nbytes, 0)
+                return self.to_numpy()
             shape = self.shape
         layout = resolve(self.dtype if dtype is None else dtype, shape, order, offset, self.nbytes, "map")
         return self._view(*layout[:-1])
@@ -374,9 +374,11 @@ class MemMap(MapCore):
         part = self._region.window(start, rows * self._row_nbytes)
         shape = (rows, *self.shape[1:])
         layout = (self.dtype, shape, self.strides, part.nbytes, self.offset + start, self.order)
-        window = MapCore._over(type(self), part, layout, self._mode, self._access, self._sparse, False)
-        window._window_of = self
-        self._windows = (*(known for known in self._windows if known() is not None), weakref.ref(window))
+        window = MapCore._over(type(self), part, layout, self._mode, self.access, self._sparse, False)
+        self._adopt(window)
+        if self.closed:  # by another thread, which may not have known of the window
+            window.close()
+            self._check_open()
         return window
 
     # ----------------------------------------------------------------------------------------------- lifetime
@@ -426,8 +428,7 @@ class MemMap(MapCore):
             refuse("views", ("refuse", "revoke"), views)
 
     def _open_windows(self) -> list[MemMap]:
-        windows = [reference() for reference in self._windows]
-        return [window for window in windows if window is not None and not window.closed]
+        return [window for window in self._known_windows() if not window.closed]
 
     def _collect_and_close(self) -> bool:
         """Close after views in reference cycles had a chance to go."""
@@ -472,11 +473,9 @@ class MemMap(MapCore):
 
     def _descendants(self) -> Iterator[MemMap]:
         """Yield the windows of this map, theirs, and so on; closed ones too, whose windows may be open."""
-        for reference in self._windows:
-            window = reference()
-            if window is not None:
-                yield window
-                yield from window._descendants()
+        for window in self._known_windows():
+            yield window
+            yield from window._descendants()
 
     def _views(self) -> int:
         """How many arrays and memoryviews over this map and its windows are alive."""
@@ -549,7 +548,7 @@ class MemMap(MapCore):
 
     @property
     def _row_nbytes(self) -> int:
-        return self.nbytes // len(self) if len(self) else 0
+        return math.prod(self.shape[1:], start=self.itemsize)
 
     def _check_rows_are_contiguous(self, way_out: str) -> None:
         if self.ndim > 1 and self.order == "F":
@@ -561,7 +560,8 @@ class MemMap(MapCore):
         if isinstance(rows, MapCore):
             rows = rows.to_numpy(copy=True)  # no view that a traceback could keep
         if rows is None:
-            return [(0, self.nbytes)] if self.nbytes else []
+            nbytes = self.nbytes  # once: another thread may resize
+            return [(0, nbytes)] if nbytes else []
         self._check_rows_are_contiguous("leave rows out")
         return byte_runs(rows, len(self), self._row_nbytes, self._region.offset % PAGE_SIZE, PAGE_SIZE)
 
@@ -579,7 +579,8 @@ class MemMap(MapCore):
 
     def _bytes_of(self, pages: tuple[int, int]) -> tuple[int, int]:
         start, stop = (page * PAGE_SIZE - self._region.offset for page in pages)
-        return max(start, 0), min(stop, self.nbytes)
+        nbytes = self.nbytes
+        return min(max(start, 0), nbytes), min(stop, nbytes)
 
     def _lock(self, pages: tuple[int, int]) -> None:
         self._region.lock(*self._bytes_of(pages))
@@ -625,7 +626,6 @@ class MemMap(MapCore):
             refuse("access", ACCESSES, access)
         self._check_open()
         self._region.advise(access)
-        self._access = access
 
     def evict(self, rows: Rows = None) -> None:
         """Give pages back to the system. Stores are never lost.
@@ -723,16 +723,17 @@ class MemMap(MapCore):
         ...     mm.lock()
         ...     mm.unlock()
         """
-        root = self._root()
-        pages = subtract(self._pages(rows), root._locked)
-        for i, run in enumerate(pages):
-            try:
-                root._lock(run)
-            except OSError as error:
-                for done in pages[:i]:
-                    root._unlock(done)
-                nbytes = sum(last - first for first, last in pages) * PAGE_SIZE
-                raise explain_lock(error, nbytes, self.path) from None
+        root, runs = self._root(), self._pages(rows)
+        with root._turn():
+            pages = subtract(runs, root._locked)
+            for i, run in enumerate(pages):
+                try:
+                    root._lock(run)
+                except OSError as error:
+                    for done in pages[:i]:
+                        root._unlock(done)
+                    nbytes = sum(last - first for first, last in pages) * PAGE_SIZE
+                    raise explain_lock(error, nbytes, self.path) from None
 
     def unlock(self, rows: Rows = None) -> None:
         """Let pages that were locked be paged out again.
@@ -755,8 +756,10 @@ class MemMap(MapCore):
         >>> with MemMap.anonymous(8) as mm:
         ...     mm.unlock()
         """
-        for run in self._pages(rows):
-            self._root()._unlock(run)
+        root, runs = self._root(), self._pages(rows)
+        with root._turn():
+            for run in runs:
+                root._unlock(run)
 
     # --------------------------------------------------------------------------------------- writing and size
 
@@ -829,7 +832,8 @@ class MemMap(MapCore):
             raise ValueError(f"Expected a full shape, not {full}")
         if len(full) != self.ndim or full[1:] != row:
             raise ValueError(f"Expected a shape that differs from {self.shape} in the first dimension, not {full}")
-        self._resize_to(full)
+        with self._turn():
+            self._resize_to(full)
 
     def _check_resizable(self) -> None:
         self._check_open()
@@ -840,25 +844,27 @@ class MemMap(MapCore):
         self._check_rows_are_contiguous("it cannot change its size")
         if self._window_of is not None:
             raise ValueError("A window cannot change its size: resize the map that it was made from")
+        if self.shared and self._region.info is None:
+            raise ValueError("Shared anonymous memory cannot change its size: other processes map it")
+
+    def _check_ends_with_file(self) -> None:
         file = self._region.file
-        if file is None:
-            if self.shared:
-                raise ValueError("Shared anonymous memory cannot change its size: other processes map it")
-            return
-        size = file.look().size
-        if size != self.offset + self.nbytes:
+        if file is not None and (size := file.look().size) != (end := self.offset + self.nbytes):
             raise ValueError(
-                f"The map ends at byte {self.offset + self.nbytes} and its file at byte {size}: "
+                f"The map ends at byte {end} and its file at byte {size}: "
                 "only a map that ends with its file can change its size"
             )
 
-    def _resize_to(self, shape: tuple[int, ...]) -> None:
+    def _resize_to(self, shape: tuple[int, ...], rows: npt.NDArray[Any] | None = None) -> None:
+        """Change the shape; if there are `rows`, they are the last ones then. Called by who has the turn."""
         self._check_open()  # the arguments were converted meanwhile, by code that may have closed it
+        self._check_ends_with_file()
         nbytes = end_of(resolve(self.dtype, shape, self.order, self.offset, None)) - self.offset
         try:
-            if not self._resize(shape, nbytes):
+            if not self._resize(shape, nbytes, rows):
                 gc.collect()
-                if not self._resize(shape, nbytes):
+                if not self._resize(shape, nbytes, rows):
+                    self._check_open()
                     raise BufferError(f"Cannot resize {self!r}: {self._who_is_alive()}")
         except OSError as error:
             error = explain_memory(error, nbytes, self.path)
@@ -867,8 +873,8 @@ class MemMap(MapCore):
         self._locked = ()
         for run in locked:  # the mapping is another one now
             self._lock(run)
-        if self._access != "normal":
-            self._region.advise(self._access)
+        if self.access != "normal":
+            self._region.advise(self.access)
 
     def append(self, rows: npt.ArrayLike) -> None:
         """Add rows at the end.
@@ -900,9 +906,8 @@ class MemMap(MapCore):
         if isinstance(rows, MapCore):
             rows = rows.to_numpy(copy=True)  # no view that a traceback could keep
         block = self._as_rows(rows)
-        old = len(self)
-        self._resize_to((old + len(block), *self.shape[1:]))
-        self[old:] = block
+        with self._turn():
+            self._resize_to((len(self) + len(block), *self.shape[1:]), block)
 
     def _as_rows(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:
         """`rows` as an array of the map's dtype and row shape."""

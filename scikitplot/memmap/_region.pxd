@@ -8,13 +8,17 @@ cdef extern from "Python.h":
 
 
 cdef extern from "_users.h":
+    ctypedef int shared_int
+    ctypedef unsigned int shared_unsigned
+    ctypedef Py_ssize_t shared_size
+    unsigned int shared_next(shared_unsigned *number)
     ctypedef struct users_t:
         pass
     Py_ssize_t users_count(users_t *users)
     void users_set(users_t *users, Py_ssize_t count)
     Py_ssize_t users_enter(users_t *users)
     Py_ssize_t users_leave(users_t *users)
-    bint users_claim(users_t *users, Py_ssize_t state)
+    Py_ssize_t users_claim(users_t *users, Py_ssize_t state)
     Py_ssize_t users_disown(users_t *users)
     Py_ssize_t USERS_OWNER
     Py_ssize_t USERS_GONE
@@ -33,22 +37,22 @@ cdef class File:
 
 cdef class Region:
     cdef char *address
-    cdef readonly Py_ssize_t nbytes
+    cdef readonly shared_size nbytes
     cdef readonly uint64_t offset
     cdef readonly object path
     cdef File own_file
     cdef region_info seen
     cdef bint on_file
+    cdef shared_int advised
     cdef readonly bint writable
     cdef readonly bint shared
     cdef Lease parent
     cdef users_t users
     cdef unsigned int trace_domain
 
-    cdef int refuse(self) except -1
+    cdef int refuse(self, Py_ssize_t found) except -1
     cdef void unmap(self) noexcept
     cpdef bint close(self) except -1
-    cdef void wait_for_resize(self)
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
     cdef void reopen(self) noexcept
     cdef int enter_range(self, Py_ssize_t stop) except -1
@@ -66,12 +70,18 @@ cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared)
 
 cdef inline int enter(Region region) except -1:
     """Become a user of the region, whose memory is valid from now on until `leave`."""
-    return 0 if users_enter(&region.users) > 0 else region.refuse()
+    cdef Py_ssize_t found = users_enter(&region.users)
+    return 0 if found >= USERS_OWNER else region.refuse(found)
 
 
 cdef inline void leave(Region region) noexcept:
     if users_leave(&region.users) == 0:
         region.unmap()
+
+
+cdef inline bint is_closed(Region region) noexcept:
+    """Whether the owner has left."""
+    return USERS_GONE <= users_count(&region.users) < USERS_OWNER
 
 
 cdef inline Lease lease(Region region):

@@ -23,14 +23,18 @@ from .libregion cimport (
 
 from ._limits import explain_memory
 
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED /* nobody waits for this thread, and the list of threads may change while it is walked */
+    #define ALONE() 0
+    #else
+    #define ALONE() (PyThreadState_Next(PyInterpreterState_ThreadHead(PyInterpreterState_Get())) == NULL)
+    #endif
+    """
+    # Whether there is no other Python thread to let run meanwhile: the offer alone takes as long as a system call.
+    bint alone "ALONE"() noexcept
+
 cdef extern from "Python.h":
-    ctypedef struct PyInterpreterState:
-        pass
-    ctypedef struct PyThreadState:
-        pass
-    PyInterpreterState *PyInterpreterState_Get()
-    PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *)
-    PyThreadState *PyThreadState_Next(PyThreadState *)
     bytes PyUnicode_EncodeFSDefault(str)
     int PyTraceMalloc_Untrack(unsigned int domain, uintptr_t pointer)
 
@@ -39,13 +43,8 @@ PAGE_SIZE = region_page_size()
 cdef enum:
     LONG_UNMAP = 1 << 22  # bytes: from here on, unmapping may take longer than letting other threads run
 
-
-cdef inline bint alone() noexcept:
-    """Whether there is no other Python thread to let run meanwhile: the offer alone takes as long as a system call."""
-    return PyThreadState_Next(PyInterpreterState_ThreadHead(PyInterpreterState_Get())) == NULL
-
 # tracemalloc keeps one domain per region, so that it can say where the leases of this one were taken
-cdef unsigned int trace_domains = 0x5EA10000
+cdef shared_unsigned trace_domains = 0x5EA10000
 
 cdef str RESIZED = "The map was resized while the call was under way"
 
@@ -53,7 +52,8 @@ cdef dict KINDS = {
     REGION_DIRECTORY: "directory", REGION_FIFO: "FIFO", REGION_SOCKET: "socket", REGION_DEVICE: "device",
 }
 cdef dict INTENTS = {"read": REGION_READ, "write": REGION_WRITE, "copy": REGION_COPY}
-cdef dict ACCESSES = {"normal": REGION_NORMAL, "random": REGION_RANDOM, "sequential": REGION_SEQUENTIAL}
+cdef tuple ACCESSES = ("normal", "random", "sequential")
+assert (REGION_NORMAL, REGION_RANDOM, REGION_SEQUENTIAL) == (0, 1, 2)
 
 
 cdef bytes encoded(str path):
@@ -142,7 +142,10 @@ cdef int open_and_look(const char *path, bint writable, region_file *file, regio
 @cython.no_gc
 @cython.freelist(8)
 cdef class File:
-    """An open file of the operating system; closed when dropped."""
+    """An open file of the operating system; closed when dropped.
+
+    Only the thread that made it resizes or closes it, before anybody else gets it from a region.
+    """
 
     def __cinit__(self):
         self.handle = REGION_NO_FILE
@@ -220,6 +223,14 @@ cdef class File:
             region_file_close(self.handle)
 
 
+cdef bint wait_for_resize(Py_ssize_t found):
+    """If that is what the count says is going on, let another thread get on with it: True then."""
+    if found != USERS_RESIZING:
+        return False
+    time.sleep(0)
+    return True
+
+
 cdef region_file handle_of(File file) noexcept:
     return REGION_NO_FILE if file is None else file.handle
 
@@ -234,9 +245,7 @@ cdef class Region:
     """
 
     def __cinit__(self):
-        global trace_domains
-        trace_domains += 1
-        self.trace_domain = trace_domains
+        self.trace_domain = shared_next(&trace_domains)
         users_set(&self.users, USERS_OWNER)
 
     def __dealloc__(self):
@@ -263,34 +272,45 @@ cdef class Region:
     @property
     def file(self):
         """The open file behind the mapping, or None: not every mapping keeps its file open."""
-        return self.own_file if self.parent is None else self.parent.region.file
+        cdef File file
+        cdef Lease parent
+        with cython.critical_section(self):
+            file = self.own_file
+            parent = self.parent
+        return file if parent is None else parent.region.file
 
     @property
     def info(self):
         """What the file was like when it was mapped, or last resized here; None for anonymous memory."""
-        return file_info(&self.seen) if self.on_file else None
+        cdef region_info seen
+        if not self.on_file:
+            return None
+        with cython.critical_section(self):
+            seen = self.seen
+        return file_info(&seen)
 
     # ---- users
 
-    cdef int refuse(self) except -1:
+    cdef int refuse(self, Py_ssize_t found) except -1:
         name = self.path or "anonymous"
-        if users_count(&self.users) == USERS_GONE:
-            raise ValueError(f"MemMap is closed: {name}")
-        raise BufferError(f"MemMap is being resized by another thread: {name}")
+        if found == USERS_RESIZING:
+            raise BufferError(f"MemMap is being resized by another thread: {name}")
+        raise ValueError(f"MemMap is closed: {name}")
 
     cdef void unmap(self) noexcept:
         cdef void *address = self.address
         cdef size_t nbytes = self.nbytes
         self.address = NULL
         if self.parent is not None:
-            self.parent = None
-            return
-        if nbytes < LONG_UNMAP or alone():
+            pass
+        elif nbytes < LONG_UNMAP or alone():
             region_unmap(address, nbytes)
         else:
             with nogil:
                 region_unmap(address, nbytes)
-        self.own_file = None
+        with cython.critical_section(self):  # somebody may be asking for the file
+            self.parent = None
+            self.own_file = None
 
     @property
     def leases(self):
@@ -307,31 +327,23 @@ cdef class Region:
         sites = tracemalloc.take_snapshot().filter_traces([only]).statistics("lineno")
         return [f"{site.traceback[0].filename}:{site.traceback[0].lineno} ({site.count})" for site in sites]
 
-    cdef void wait_for_resize(self):
-        """Let another thread finish its resize."""
-        while users_count(&self.users) == USERS_RESIZING:
-            time.sleep(0)
-
     cpdef bint close(self) except -1:
         """Unmap if the owner is the only user. Returns False if leases are alive."""
-        cdef Py_ssize_t count
-        while not users_claim(&self.users, USERS_GONE):
-            self.wait_for_resize()
-            count = users_count(&self.users)
-            if count > USERS_OWNER:
-                return False
-            if 0 <= count < USERS_OWNER:
-                return True
-        self.unmap()
-        return True
+        cdef Py_ssize_t found = users_claim(&self.users, USERS_GONE)
+        while wait_for_resize(found):
+            found = users_claim(&self.users, USERS_GONE)
+        if found == USERS_OWNER:
+            self.unmap()
+        return found <= USERS_OWNER
 
     def abandon(self):
         """Let the owner leave; the last lease will unmap. Returns False if the owner was gone already."""
-        self.wait_for_resize()
-        cdef Py_ssize_t left = users_disown(&self.users)
-        if left == 0:
+        cdef Py_ssize_t found = users_disown(&self.users)
+        while wait_for_resize(found):
+            found = users_disown(&self.users)
+        if found == USERS_OWNER:
             self.unmap()
-        return left >= 0
+        return found >= USERS_OWNER
 
     def revoke(self):
         """Let the owner leave and the file go. Leases keep the address range, which reads zero from now on.
@@ -339,14 +351,17 @@ cdef class Region:
         Returns False if the owner was gone already. A part of another region is only left.
         """
         cdef int code = 0
-        self.wait_for_resize()
-        if users_enter(&self.users) <= 0:
+        cdef Py_ssize_t found = users_enter(&self.users)
+        while wait_for_resize(found):
+            found = users_enter(&self.users)
+        if found < USERS_OWNER:
             return False
-        cdef bint first = users_disown(&self.users) >= 0
+        cdef bint first = users_disown(&self.users) >= USERS_OWNER
         if first and self.parent is None:
             with nogil:
                 code = region_revoke(self.address, self.nbytes, self.writable)
-            self.own_file = None
+            with cython.critical_section(self):
+                self.own_file = None
         leave(self)
         check(code, self.path)
         return first
@@ -359,15 +374,20 @@ cdef class Region:
         Returns 0 if the owner is not the only user. Otherwise nobody can enter until `reopen`, also after an error.
         """
         cdef int code
-        cdef region_file handle = handle_of(self.own_file)
-        if not users_claim(&self.users, USERS_RESIZING):
+        cdef region_file handle
+        cdef region_info seen
+        if users_claim(&self.users, USERS_RESIZING) != USERS_OWNER:
             return 0
+        handle = handle_of(self.own_file)
+        seen = self.seen
         with nogil:
             if handle == REGION_NO_FILE:
                 code = region_resize_anonymous(self.nbytes, nbytes, <void **>&self.address)
             else:
                 code = region_resize(handle, self.offset, self.nbytes, nbytes, sparse, <void **>&self.address)
-                region_file_info(handle, &self.seen)
+                region_file_info(handle, &seen)
+        with cython.critical_section(self):
+            self.seen = seen
         if code == 0:
             self.nbytes = nbytes
         check(code, self.path)
@@ -389,18 +409,24 @@ cdef class Region:
 
     def flush(self, Py_ssize_t start, Py_ssize_t stop, bint wait):
         cdef int code
+        self.enter_range(stop)
         cdef File file = self.file  # held, so that nobody closes it meanwhile
         cdef region_file handle = handle_of(file)
-        self.enter_range(stop)
         with nogil:
             code = region_flush(handle, self.offset + start, self.address + start, stop - start, wait)
         leave(self)
         check(code, self.path)
 
+    @property
+    def access(self):
+        """How the pages are meant to be used: "normal", or what was last given to `advise`."""
+        return ACCESSES[self.advised]
+
     def advise(self, access):
-        cdef region_access how = ACCESSES[access]
+        cdef int how = ACCESSES.index(access)
         enter(self)
-        region_advise(self.address, self.nbytes, how)
+        region_advise(self.address, self.nbytes, <region_access>how)
+        self.advised = how
         leave(self)
 
     def evict(self, File file, Py_ssize_t start, Py_ssize_t stop):

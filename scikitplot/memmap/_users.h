@@ -8,28 +8,26 @@
 
 #include <Python.h>
 
+#ifdef Py_GIL_DISABLED
+#include <stdatomic.h>
+#define SHARED(type) _Atomic(type)
+#else
+#define SHARED(type) type
+#endif
+
+/* What one thread may write while another reads it. */
+typedef SHARED(int) shared_int;
+typedef SHARED(unsigned int) shared_unsigned;
+typedef SHARED(Py_ssize_t) shared_size;
+
+static inline unsigned int shared_next(shared_unsigned *number) { return ++*number; }
+
 /* The count: one for every lease, and USERS_OWNER for the owner, who can thus be told from a last lease. */
 #define USERS_OWNER ((Py_ssize_t)1 << (8 * sizeof(Py_ssize_t) - 2))
 #define USERS_GONE ((Py_ssize_t)0)
 #define USERS_RESIZING ((Py_ssize_t)-1)
 
-#ifdef Py_GIL_DISABLED
-
-#include <stdatomic.h>
-typedef struct { _Atomic(Py_ssize_t) count; } users_t;
-
-static inline Py_ssize_t users_count(users_t *users) { return atomic_load(&users->count); }
-static inline void users_set(users_t *users, Py_ssize_t count) { atomic_store(&users->count, count); }
-static inline Py_ssize_t users_leave(users_t *users) { return atomic_fetch_sub(&users->count, 1) - 1; }
-
-static inline int users_swap(users_t *users, Py_ssize_t *expected, Py_ssize_t count)
-{
-    return atomic_compare_exchange_weak(&users->count, expected, count);
-}
-
-#else
-
-typedef struct { Py_ssize_t count; } users_t;
+typedef struct { shared_size count; } users_t;
 
 static inline Py_ssize_t users_count(users_t *users) { return users->count; }
 static inline void users_set(users_t *users, Py_ssize_t count) { users->count = count; }
@@ -37,39 +35,40 @@ static inline Py_ssize_t users_leave(users_t *users) { return --users->count; }
 
 static inline int users_swap(users_t *users, Py_ssize_t *expected, Py_ssize_t count)
 {
+#ifdef Py_GIL_DISABLED
+    return atomic_compare_exchange_weak(&users->count, expected, count);
+#else
     (void)expected; /* just read, and nobody else runs */
     users->count = count;
     return 1;
+#endif
 }
 
-#endif
+/* The rest return the count that they found. Below USERS_OWNER it says why nothing was done: the mapping is being
+ * resized, or the owner has left. */
 
-/* Come in, unless nobody is inside any more or the mapping is being moved: returns the count found, > 0 on success. */
+/* Come in. */
 static inline Py_ssize_t users_enter(users_t *users)
 {
     Py_ssize_t count = users_count(users);
-    while (count > 0 && !users_swap(users, &count, count + 1)) {}
+    while (count >= USERS_OWNER && !users_swap(users, &count, count + 1)) {}
     return count;
 }
 
-/* If the owner is inside and alone, set the count to `state`. */
-static inline int users_claim(users_t *users, Py_ssize_t state)
+/* If the owner is inside and alone (USERS_OWNER is found), set the count to `state`. */
+static inline Py_ssize_t users_claim(users_t *users, Py_ssize_t state)
 {
     Py_ssize_t count = users_count(users);
-    while (count == USERS_OWNER) {
-        if (users_swap(users, &count, state)) return 1;
-    }
-    return 0;
+    while (count == USERS_OWNER && !users_swap(users, &count, state)) {}
+    return count;
 }
 
-/* The owner leaves: returns how many leases are left, or -1 if there is no owner (any more). */
+/* The owner leaves. */
 static inline Py_ssize_t users_disown(users_t *users)
 {
     Py_ssize_t count = users_count(users);
-    while (count >= USERS_OWNER) {
-        if (users_swap(users, &count, count - USERS_OWNER)) return count - USERS_OWNER;
-    }
-    return -1;
+    while (count >= USERS_OWNER && !users_swap(users, &count, count - USERS_OWNER)) {}
+    return count;
 }
 
 #endif
