@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,10 +27,29 @@ PLATFORMS = {
     "linux": (sys.platform == "linux", "needs /proc or a limit that only Linux has"),
 }
 
+# fixture or module -> why a test with it is not one that pytest-run-parallel may run many times at once
+ALONE = {
+    "leftovers": "counts what the whole process holds",
+    "run_python": "runs in an interpreter of its own",
+    "run_unprivileged": "runs in an interpreter of its own",
+    "test_threads": "starts threads of its own",
+    "test_lifetime": "closes maps, and counts who uses them",
+    "test_paging": "looks at what the system keeps in memory",
+    "test_region": "counts who uses a map",
+    "test_size": "changes the size of files",
+}
+
 
 def pytest_configure(config: pytest.Config) -> None:
     for marker, (_, need) in PLATFORMS.items():
         config.addinivalue_line("markers", f"{marker}: {need}")
+    config.addinivalue_line("markers", "thread_unsafe(reason): is not run many times at once")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    for name in (*getattr(item, "fixturenames", ()), item.path.stem):
+        if name in ALONE:
+            item.add_marker(pytest.mark.thread_unsafe(reason=ALONE[name]))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -55,7 +75,11 @@ def make_file(tmp_path: Path) -> Callable[..., Path]:
     """Write bytes or an array to a new file, and return its path."""
 
     def make(data: bytes | np.ndarray = b"", name: str = "data.bin") -> Path:
-        path = tmp_path / name
+        folder = tmp_path
+        if threading.current_thread() is not threading.main_thread():  # a test that is run many times at once
+            folder /= str(threading.get_ident())
+            folder.mkdir(exist_ok=True)
+        path = folder / name
         path.write_bytes(data.tobytes(order="A") if isinstance(data, np.ndarray) else data)
         return path
 

@@ -74,6 +74,7 @@ def test_offset_counts_bytes_of_memory_in_fortran_order_too(make_file):
         assert mm.read_at(4, 4) == mm[1, 0].tobytes()
 
 
+@pytest.mark.thread_unsafe(reason="changes what all would share")
 @pytest.mark.parametrize("integer", [np.int8, np.uint8, np.int64, np.uint64, np.intp, True.__class__], ids=str)
 def test_any_integer_will_do(small, integer):
     assert small.read_at(integer(1), integer(1)) == b"\1"
@@ -102,6 +103,7 @@ BUFFERS = {
 }
 
 
+@pytest.mark.thread_unsafe(reason="changes what all would share")
 @pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in BUFFERS.items()])
 def test_any_contiguous_buffer_can_be_read_into_and_written_from(small, make):
     target = make()

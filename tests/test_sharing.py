@@ -147,6 +147,7 @@ def test_private_anonymous_maps_refuse_with_the_remedy():
         pickle.dumps(mm)
 
 
+@pytest.mark.thread_unsafe(reason="changes what all would share")
 @pytest.mark.posix
 def test_maps_of_nameless_files_refuse_with_the_remedy(path):
     with open(path, "rb") as file:

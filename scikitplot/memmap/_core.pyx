@@ -323,7 +323,7 @@ cdef class MapCore:
             taken = lease(self._region)
             dims[0] = PySlice_AdjustIndices(self.dims[0], &start, &stop, step)
             if dims[0] == 0:
-                start = 0  # may be -1, or past the end
+                start, step = 0, 1  # as NumPy has it; the start may be -1, or past the end
             steps[0] = <cnp.npy_intp>(<size_t>self.steps[0] * <size_t>step)  # overflows only if a row or none is left
             for i in range(1, self.ndim_):
                 dims[i] = self.dims[i]

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Build CPython without the GIL from Debian's copy of its sources, and run all tests there: once as they are, and once
+# in eight threads, each of which runs every test that may be run so.
+. "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
+version=3.13.5 # that of Debian trixie
+configure=(--disable-gil --with-ensurepip=install --disable-test-modules)
+needed=(gcc make xz-utils libbz2-dev libffi-dev liblzma-dev libssl-dev zlib1g-dev)
+lane="Linux x86_64, free-threaded CPython 3.13t"
+
+fetch_sources() { # into the current folder; apt checks who signed them, and its own settings stay as they are
+    local apt mirror
+    mirror=$(apt-get indextargets --format "\$(REPO_URI)" "Created-By: Packages" | grep -m1 '/debian/*$')
+    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >sources.list
+    mkdir -p apt/partial
+    apt=(apt-get -qq -o "Dir::Etc::SourceList=$PWD/sources.list" -o Dir::Etc::SourceParts=-
+        -o "Dir::State::Lists=$PWD/apt" -o "Dir::Cache=$PWD/apt" -o APT::Sandbox::User=root)
+    "${apt[@]}" update
+    "${apt[@]}" source --download-only --tar-only python3.13
+}
+
+build_python() { # FOLDER
+    echo "Building free-threaded CPython $version"
+    mkdir "$work/python"
+    cd "$work/python"
+    fetch_sources
+    tar -xf "python3.13_$version.orig.tar.xz" --strip-components 1
+    ./configure -q --prefix="${1%.part}" "${configure[@]}" >/dev/null
+    make -s -j2 >log 2>&1 || { tail -n 50 log; return 1; }
+    make -s install DESTDIR="$work/installed" >log 2>&1 || { tail -n 50 log; return 1; }
+    mv "$work/installed${1%.part}"/* "$1"
+}
+
+dpkg -s "${needed[@]}" >/dev/null 2>&1 || system_packages "" "${needed[@]}"
+python=$(cached "cpython-$version" "${configure[*]}" build_python)/bin/python3.13t
+"$python" -m venv "$work/venv"
+export PATH=$work/venv/bin:$PATH
+pip install 'pip>=25.1'
+# wheels only: the newest NumPy and hypothesis have none for 3.13t, so that their last ones that have are taken
+cd "$root"
+pip install --only-binary :all: --group build --group test pytest-run-parallel
+pip wheel --no-build-isolation --no-deps --wheel-dir "$work/dist" .
+pip install --no-deps "$work"/dist/*.whl
+note="$(pip list --format freeze | grep -E '^(numpy|hypothesis)=' | tr '\n' ' ')"
+
+cd "$work" # away from the sources, so that the installed package is the one that is imported
+status=0
+suite() { pytest -c "$root/pyproject.toml" -o cache_dir="$work/cache" --junit-xml "$work/junit.xml" "$@" "$root/tests"; }
+suite || status=1
+report pytest "$lane" "$work/junit.xml" "${note% }" || status=1
+suite --parallel-threads=8 | tee "$work/log" || status=1
+parallel=$(sed -n 's/^Collected \([0-9]*\) items to run in parallel$/\1/p' "$work/log")
+report pytest "$lane, each test in 8 threads at once" "$work/junit.xml" "$parallel tests ran in 8 threads at once" || status=1
+exit $status
