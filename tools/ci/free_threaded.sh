@@ -24,10 +24,9 @@ build_python() { # FOLDER
     cd "$work/python"
     fetch_sources
     tar -xf "python3.13_$version.orig.tar.xz" --strip-components 1
-    ./configure -q --prefix="${1%.part}" "${configure[@]}" >/dev/null
+    ./configure -q --prefix="$1" "${configure[@]}" >/dev/null # an interpreter that is moved finds its library
     make -s -j2 >log 2>&1 || { tail -n 50 log; return 1; }
-    make -s install DESTDIR="$work/installed" >log 2>&1 || { tail -n 50 log; return 1; }
-    mv "$work/installed${1%.part}"/* "$1"
+    make -s install >log 2>&1 || { tail -n 50 log; return 1; }
 }
 
 dpkg -s "${needed[@]}" >/dev/null 2>&1 || system_packages "" "${needed[@]}"
@@ -47,7 +46,8 @@ status=0
 suite() { pytest -c "$root/pyproject.toml" -o cache_dir="$work/cache" --junit-xml "$work/junit.xml" "$@" "$root/tests"; }
 suite || status=1
 report pytest "$lane" "$work/junit.xml" "${note% }" || status=1
-suite --parallel-threads=8 | tee "$work/log" || status=1
+# the threads of a hypothesis test wait for a lock of hypothesis most of the time
+suite --parallel-threads=8 --mark-hypothesis-as-unsafe | tee "$work/log" || status=1
 parallel=$(sed -n 's/^Collected \([0-9]*\) items to run in parallel$/\1/p' "$work/log")
 report pytest "$lane, each test in 8 threads at once" "$work/junit.xml" "$parallel tests ran in 8 threads at once" || status=1
 exit $status
