@@ -2,7 +2,7 @@
 # called alone, and reports what it ran.
 # shellcheck shell=bash
 set -euo pipefail
-shopt -s inherit_errexit # "$(cached ...)" stops at what fails, too
+shopt -s inherit_errexit # so that `cached` keeps nothing that is half made
 export LC_ALL=C.UTF-8 # file names are UTF-8, under Wine too
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
