@@ -21,9 +21,19 @@ hypothesis.settings.register_profile("dev", deadline=None, suppress_health_check
 hypothesis.settings.register_profile("ci", deadline=None, suppress_health_check=quiet, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
+def runs_under_wine() -> bool:
+    if sys.platform != "win32":
+        return False
+    import ctypes
+
+    return hasattr(ctypes.windll.ntdll, "wine_get_version")
+
+
 # marker -> (where the marked tests run, what they need)
 PLATFORMS = {
     "posix": (sys.platform != "win32", "needs FIFOs, permissions, descriptors or resource limits of a POSIX system"),
+    "replaces": (sys.platform != "win32", "Windows replaces no file that somebody has open"),
+    "more_than_wine": (not runs_under_wine(), "Wine cannot, Windows can"),
     "linux": (sys.platform == "linux", "needs /proc or a limit that only Linux has"),
 }
 

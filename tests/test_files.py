@@ -2,7 +2,9 @@
 
 import io
 import os
+import pickle
 import stat
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from scikitplot.memmap import MemMap
-from scikitplot.memmap._files import absolute
+from scikitplot.memmap._files import absolute, beyond_260
 
 # ---- names
 
@@ -49,9 +51,71 @@ def test_name_may_be_as_long_as_the_system_allows(tmp_path, mode):
     assert path.read_bytes() == b"\2\2"
 
 
+def test_path_may_be_unicode_and_longer_than_260_characters(tmp_path, run_python):
+    name = Path(tmp_path, *["ordner-dĺhá-目录-😀" * 3] * 12, "dátá-数据-😀.bin")
+    plain = Path(beyond_260(str(name)))
+    plain.parent.mkdir(parents=True)
+    assert len(str(name)) > 600
+    with MemMap.open(name, "x+", shape=4) as mm:
+        assert mm.path == str(name)
+        mm[:] = 1
+    with MemMap.open(name, "w+", shape=3) as mm:
+        mm[:] = 2
+    with MemMap.open(name, "r+") as mm:
+        mm.append([3])
+        read = run_python(
+            "import pickle, sys; mm = pickle.loads(bytes.fromhex(sys.argv[1])); print(mm[...].tolist()); mm.close()",
+            pickle.dumps(mm).hex(),
+        )
+        assert read == "[2, 2, 2, 3]"
+    with MemMap.open(os.fsencode(name), "c") as mm:
+        assert mm.read_at(0, 4) == b"\2\2\2\3"
+    with pytest.raises(FileExistsError) as caught:
+        MemMap.open(name, "x+", shape=1)
+    assert caught.value.filename == str(name)
+    plain.unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        MemMap.open(name)
+    assert caught.value.filename == str(name)
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c", "w+", "x+"])
+@pytest.mark.parametrize("how", ["closed", "revoked"])
+def test_file_can_be_removed_at_once_after_close(tmp_path, make_file, mode, how):
+    path = tmp_path / "new.bin" if mode == "x+" else make_file(b"abc")
+    mm = MemMap.open(path, mode, shape=3)
+    if how == "revoked":
+        view = mm[1:]
+        with pytest.warns(RuntimeWarning, match="1 view"):
+            mm.close(views="revoke")
+        assert view.tolist() == [0, 0]
+    else:
+        mm.close()
+    path.unlink()
+    assert not path.exists()
+    path.write_bytes(b"the name is free")
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="other systems do not know such locks")
+@pytest.mark.parametrize("mode", ["r", "r+", "c", "w+"])
+def test_file_that_another_program_has_for_itself_is_an_error_that_names_it(make_file, mode):
+    import _winapi
+
+    path = make_file(b"abc")
+    alone = _winapi.CreateFile(str(path), _winapi.GENERIC_READ, 0, 0, _winapi.OPEN_EXISTING, 0, 0)
+    try:
+        with pytest.raises(PermissionError) as caught:
+            MemMap.open(path, mode, shape=3)
+    finally:
+        _winapi.CloseHandle(alone)
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == b"abc"
+
+
 # ---- "w+" on a path
 
 
+@pytest.mark.replaces
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 def test_replaced_file_stays_whole_for_those_who_map_it(make_file, mode):
     path = make_file(b"old" * 5000)
@@ -62,6 +126,21 @@ def test_replaced_file_stays_whole_for_those_who_map_it(make_file, mode):
             old[0] = 0
         assert new.read_at(0, 4) == b"\7" * 4
     assert path.read_bytes() == b"\7" * 4
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="other systems replace a file that is mapped")
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_file_that_is_mapped_is_not_replaced_and_the_error_names_the_way_out(make_file, leftovers, mode):
+    path = make_file(b"old")
+    with MemMap.open(path, mode) as old:
+        before = leftovers()
+        with pytest.raises(PermissionError, match='remove the file first, or open it with mode "r\\+"') as caught:
+            MemMap.open(path, "w+", shape=4)
+        assert caught.value.filename == str(path)
+        assert old.read_at(0, 3) == b"old"
+        assert leftovers() == before
+    MemMap.open(path, "w+", shape=4).close()
+    assert path.read_bytes() == bytes(4)
 
 
 @pytest.mark.posix
@@ -123,6 +202,7 @@ def test_failed_open_leaves_the_old_file_as_it_was(make_file, leftovers, layout)
     assert leftovers() == before
 
 
+@pytest.mark.replaces
 def test_name_is_taken_only_when_the_file_is_complete(make_file):
     """Whoever opens the name meanwhile gets the old file or the new one, never a part of one."""
     path, stop, sizes = make_file(bytes(10)), threading.Event(), set()
@@ -133,10 +213,12 @@ def test_name_is_taken_only_when_the_file_is_complete(make_file):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    for _ in range(20):
-        MemMap.open(path, "w+", shape=10 if path.stat().st_size > 10 else 1 << 20).close()
-    stop.set()
-    watcher.join()
+    try:
+        for _ in range(20):
+            MemMap.open(path, "w+", shape=10 if path.stat().st_size > 10 else 1 << 20).close()
+    finally:
+        stop.set()
+        watcher.join()
     assert sizes <= {10, 1 << 20}
 
 
@@ -203,7 +285,7 @@ def test_file_object_without_a_name_is_mapped(tmp_path):
     with tempfile.TemporaryFile(dir=tmp_path) as file:
         file.write(b"abc")
         with MemMap.open(file) as mm:
-            assert mm.path is None
+            assert mm.path == (None if os.name == "posix" else file.name)  # on Windows every file has a name
             assert mm.read_at(0, 3) == b"abc"
             assert "closed" not in repr(mm)
         with MemMap.open(file, "w+", shape=5) as mm:

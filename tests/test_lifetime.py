@@ -158,7 +158,7 @@ def test_attributes_and_repr_still_work_after_close(path):
     assert len(mm) == 2
     assert mm.closed
     assert "closed" in repr(mm)
-    assert str(path) in repr(mm)
+    assert repr(str(path)) in repr(mm)
 
 
 # ----------------------------------------------------------------------------------------------- views are counted
@@ -292,7 +292,7 @@ def test_the_refusal_counts_views_and_windows(mm):
 
 def test_the_refusal_names_the_map(mm, path):
     part = mm[1:]
-    with pytest.raises(BufferError, match=re.escape(str(path))):
+    with pytest.raises(BufferError, match=re.escape(repr(str(path)))):
         mm.close()
     del part
 
@@ -715,7 +715,7 @@ def test_detach_keeps_shape_dtype_and_writability():
 
 def test_a_map_that_is_dropped_unclosed_warns_and_is_unmapped(path, leftovers):
     before = leftovers()
-    with pytest.warns(ResourceWarning, match=rf"{re.escape(str(path))}.* dropped without close"):
+    with pytest.warns(ResourceWarning, match=rf"{re.escape(repr(str(path)))}.* dropped without close"):
         MemMap.open(path, "r+")
     assert leftovers() == before
 

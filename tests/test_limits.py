@@ -135,6 +135,15 @@ def test_no_space_says_how_much_was_needed(code):
     assert (error.errno, error.filename, error.strerror) == (code, "/data/x", "No space: the file needs 12345 bytes")
 
 
+@pytest.mark.skipif(sys.platform != "win32", reason="the codes are those of Windows")
+@pytest.mark.parametrize("code", [8, 14, 1455])
+def test_commit_limit_of_windows_is_enomem_that_says_so(code):
+    error = explain_memory(OSError(code, "The paging file is too small", "/data/x", code), 1 << 30, "/data/x")
+    assert (error.errno, error.filename) == (errno.ENOMEM, "/data/x")
+    assert "1073741824 bytes" in error.strerror
+    assert "commit limit" in error.strerror
+
+
 def test_errors_of_another_kind_stay_as_they_are():
     error = OSError(errno.EIO, "Input/output error", "/data/x")
     assert explain_memory(error, 1, None) is error

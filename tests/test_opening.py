@@ -311,7 +311,9 @@ def test_sizes_around_a_page_work_in_every_mode(make_file, tmp_path, mode, size)
     assert path.read_bytes() == data
 
 
-@pytest.mark.parametrize("size", [(5 << 30) + 3, 1 << 40], ids=["5 GiB", "1 TiB"])
+@pytest.mark.parametrize(
+    "size", [(5 << 30) + 3, pytest.param(1 << 40, marks=pytest.mark.more_than_wine)], ids=["5 GiB", "1 TiB"]
+)
 def test_sparse_files_beyond_4_gib_are_mapped_whole_and_in_part(tmp_path, size):
     path = tmp_path / "big.bin"
     with MemMap.open(path, "w+", shape=size, sparse=True) as mm:
@@ -545,6 +547,7 @@ with MemMap.anonymous(10, shared={shared}) as mm:
 
 
 @pytest.mark.skipif(sys.maxsize < 1 << 40, reason="needs a 64-bit address space")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows promises no more memory than it has")
 def test_anonymous_memory_is_taken_as_it_is_written():
     with MemMap.anonymous(1 << 36) as mm:  # more than most machines have
         mm[-1] = 1

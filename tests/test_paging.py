@@ -157,6 +157,16 @@ def test_evict_on_a_copy_on_write_map_changes_no_file(path):
     assert path.read_bytes() == before
 
 
+def test_evict_leaves_locked_pages_and_takes_their_neighbours():
+    with MemMap.anonymous(4 * PAGE, shared=True) as mm:
+        mm[:] = 7
+        mm.lock([PAGE])
+        mm.evict()
+        assert mm.residency()[1]
+        assert (mm[...] == 7).all()
+        mm.unlock()
+
+
 @pytest.mark.linux
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 def test_evicted_pages_leave_the_process_and_the_cache(on_disk, mode):

@@ -218,7 +218,7 @@ def test_a_file_that_was_replaced_is_refused_although_size_and_time_agree(path, 
 
 
 def test_a_file_that_is_gone_is_reported_as_missing(path, check_refused):
-    check_refused("r", path.unlink, re.escape(os.strerror(errno.ENOENT)), FileNotFoundError)
+    check_refused("r", path.unlink, "No such file|find|found", FileNotFoundError)
 
 
 def test_a_folder_in_its_place_is_refused(path, check_refused):

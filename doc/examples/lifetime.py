@@ -57,3 +57,5 @@ with tempfile.TemporaryDirectory() as folder:
         mm.close(views="revoke")
     assert last[0] == 0
     print(caught[0].message)
+
+    del numbers, kept  # Windows removes no file that is mapped

@@ -25,6 +25,13 @@ def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     return os.path.join(os.getcwd(), name) if ".." in name else os.path.abspath(name)
 
 
+def beyond_260(path: str) -> str:
+    """An absolute path for calls of Python's own, which on Windows end at 260 characters without the prefix."""
+    if sys.platform != "win32" or path.startswith("\\\\"):
+        return path
+    return f"\\\\?\\{os.path.normpath(path)}"
+
+
 def explain_denied(error: PermissionError, mode: Mode) -> PermissionError:
     hint = '; mode "r" or "c" may do' if mode.writes_file else ""
     return PermissionError(error.errno, f'{error.strerror} (mode "{mode.name}"){hint}', error.filename)
@@ -96,7 +103,9 @@ def create(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
 
 def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
     """Make a file and, once it is mapped, give it the name and the permissions of what was there."""
-    target = os.path.realpath(path)
+    target = beyond_260(path)
+    if os.path.islink(target):
+        target = os.path.realpath(target)
     try:
         FileInfo.at(target)  # refuses what is not a regular file
         permissions = os.stat(target).st_mode & 0o7777
@@ -108,7 +117,7 @@ def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
     temporary = os.path.join(os.path.dirname(target), f".memmap-{os.urandom(8).hex()}.tmp")
 
     def take_over() -> None:
-        if permissions is not None:
+        if permissions is not None and sys.platform != "win32":  # which knows read-only or not, checked above
             os.chmod(temporary, permissions)
         os.replace(temporary, target)
 
@@ -140,6 +149,6 @@ def _build(
         if region is not None:
             region.close()  # Windows deletes no file that is mapped
         file.close()
-        os.unlink(name)
+        os.unlink(beyond_260(name))
         raise
     return region

@@ -4,6 +4,8 @@ import errno
 import sys
 
 NO_MEMORY = (errno.ENOMEM, errno.EOVERFLOW)
+NO_MEMORY_ON_WINDOWS = (8, 14, 1455)  # ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_COMMITMENT_LIMIT
+INVALID_PARAMETER = 87  # what Windows says to more than the address space
 NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 NO_LOCK = (errno.ENOMEM, errno.EPERM, errno.EAGAIN)
 
@@ -48,12 +50,21 @@ def memory_limit(nbytes: int) -> str:
     most = kernel_setting("max_map_count")
     if most is not None and map_count() >= int(most) - 1:
         return f"a process may have {most} mappings (vm.max_map_count)"
+    if sys.platform == "win32":
+        return "the system does not promise that much memory (commit limit: what it has and the paging files)"
     return "the system does not promise that much memory (overcommit, vm.overcommit_memory)"
+
+
+def is_out_of_memory(error: OSError, nbytes: int) -> bool:
+    code = getattr(error, "winerror", None)  # errno says less
+    if code is None:
+        return error.errno in NO_MEMORY
+    return code in NO_MEMORY_ON_WINDOWS or (code == INVALID_PARAMETER and nbytes >= ADDRESS_SPACE)
 
 
 def explain_memory(error: OSError, nbytes: int, path: str | None) -> OSError:
     """The error to raise when mapping `nbytes` bytes failed."""
-    if error.errno not in NO_MEMORY:
+    if not is_out_of_memory(error, nbytes):
         return error
     return OSError(errno.ENOMEM, f"Cannot map {nbytes} bytes: {memory_limit(nbytes)}", path)
 

@@ -631,7 +631,7 @@ class MemMap(MapCore):
         """Give pages back to the system. Stores are never lost.
 
         Pages of a file leave this process, and the system's cache where it lets us: not while another process has
-        them mapped, and on Linux and the BSDs only. Private pages that were written to stay unless the system has
+        them mapped, and on Linux and the BSDs only. Locked pages stay. Private pages that were written to stay unless the system has
         swap space for them.
 
         Parameters
@@ -655,10 +655,10 @@ class MemMap(MapCore):
         ...     int(mm[...].sum())
         8
         """
-        runs = self._runs(rows)
+        pages = subtract(self._pages(rows), self._root()._locked)  # on Windows, evicting would unlock
         file = self._file()
-        for start, stop in runs:
-            self._region.evict(file, start, stop)
+        for run in pages:
+            self._region.evict(file, *self._bytes_of(run))
 
     def residency(self, rows: Rows = None) -> npt.NDArray[np.bool_]:
         """Tell which pages are in memory, without touching them.
