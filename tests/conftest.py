@@ -21,6 +21,7 @@ hypothesis.settings.register_profile("dev", deadline=None, suppress_health_check
 hypothesis.settings.register_profile("ci", deadline=None, suppress_health_check=quiet, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
+
 def runs_under_wine() -> bool:
     if sys.platform != "win32":
         return False

@@ -1,7 +1,6 @@
 """Pickling by reference: small, checked when it is opened again, refused where there is nothing to refer to."""
 
 import copy
-import errno
 import multiprocessing
 import os
 import pickle

@@ -631,8 +631,8 @@ class MemMap(MapCore):
         """Give pages back to the system. Stores are never lost.
 
         Pages of a file leave this process, and the system's cache where it lets us: not while another process has
-        them mapped, and on Linux and the BSDs only. Locked pages stay. Private pages that were written to stay unless the system has
-        swap space for them.
+        them mapped, and on Linux and the BSDs only. Locked pages stay. Private pages that were written to stay unless
+        the system has swap space for them.
 
         Parameters
         ----------

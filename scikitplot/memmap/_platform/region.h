@@ -87,7 +87,8 @@ int region_flush(region_file file, uint64_t offset, void *address, size_t size, 
 /* Advisory: how the pages will be used. */
 int region_advise(void *address, size_t size, region_access access);
 /* Advisory: drop pages from this process and, given a file (or REGION_NO_FILE), its pages from the system's cache.
- * `shared`: the mapping shares its pages with a file or with other processes.  Stores are never lost. */
+ * `shared`: the mapping shares its pages with a file or with other processes.  Stores are never lost.
+ * Not for locked pages: Windows would unlock them. */
 int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared);
 /* One byte per page that [address, address + size) meets: 1 if it is in memory.  `file` (or REGION_NO_FILE) is asked
  * where the system does not answer for the mapping. */

@@ -491,7 +491,7 @@ int region_advise(void *address, size_t size, region_access access)
 int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared)
 {
     (void)file, (void)offset, (void)shared;
-    if (size) VirtualUnlock(address, size); /* takes pages that are not locked out of the working set */
+    if (size) VirtualUnlock(address, size); /* takes pages out of the working set that are not locked */
     return 0;
 }
 
