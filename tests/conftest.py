@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,10 @@ PLATFORMS = {
     "replaces": (sys.platform != "win32", "Windows replaces no file that somebody has open"),
     "more_than_wine": (not runs_under_wine(), "Wine cannot, Windows can"),
     "linux": (sys.platform == "linux", "needs /proc or a limit that only Linux has"),
+    "unsanitized": (
+        not re.search("lib[at]san", os.environ.get("LD_PRELOAD", "")),
+        "sanitizers make mlock do nothing, and take memory and mappings of their own",
+    ),
 }
 
 # fixture or module -> why a test with it is not one that pytest-run-parallel may run many times at once

@@ -41,6 +41,7 @@ def error_of(call):
 
 
 @pytest.mark.posix
+@pytest.mark.unsanitized
 def test_limit_on_the_address_space_is_named(make_file, run_python):
     path = make_file(b"abc")
     said = run_python(
@@ -61,6 +62,7 @@ MemMap.anonymous(1 << 20).close()
 
 
 @pytest.mark.linux
+@pytest.mark.unsanitized
 def test_limit_on_the_number_of_mappings_is_named(make_file, run_python):
     with open("/proc/sys/vm/max_map_count") as setting:
         most = int(setting.read())
@@ -103,6 +105,7 @@ def test_overcommit_is_named_when_no_other_limit_was_met():
 
 
 @pytest.mark.posix
+@pytest.mark.unsanitized
 def test_refused_lock_names_the_limit_and_locks_nothing(run_unprivileged):
     said = run_unprivileged(
         """

@@ -404,6 +404,7 @@ def test_residency_opens_nothing_that_stays_open(path, leftovers):
 
 
 @pytest.mark.linux
+@pytest.mark.unsanitized
 def test_lock_keeps_pages_until_unlock_or_close(path):
     before = locked_bytes()
     with MemMap.open(path, shape=(PAGES, PAGE)) as mm:
@@ -423,6 +424,7 @@ def test_lock_keeps_pages_until_unlock_or_close(path):
 
 
 @pytest.mark.linux
+@pytest.mark.unsanitized
 def test_lock_widens_to_whole_pages(path):
     before = locked_bytes()
     with MemMap.open(path, offset=100) as mm, mm.window(PAGE - 101, PAGE - 99) as part:
@@ -456,6 +458,7 @@ REFUSED = """if True:
 
 
 @pytest.mark.linux
+@pytest.mark.unsanitized
 def test_a_refused_lock_names_the_limit_and_locks_nothing(path, run_python):
     code = """
     for map_, rows in ((mm, None), (mm, [0, 5, 9]), (named, None)):
@@ -474,6 +477,7 @@ def test_a_refused_lock_names_the_limit_and_locks_nothing(path, run_python):
 
 
 @pytest.mark.linux
+@pytest.mark.unsanitized
 def test_a_refused_lock_leaves_earlier_locks_alone(path, run_python):
     code = """
     mm.lock([0])

@@ -563,6 +563,7 @@ def test_readers_see_a_map_before_or_after_a_resize_never_between(tmp_path):
 
 
 @pytest.mark.linux
+@pytest.mark.unsanitized
 def test_locked_pages_stay_locked_when_the_map_moves(tmp_path):
     def locked():
         status = Path("/proc/self/status").read_text()

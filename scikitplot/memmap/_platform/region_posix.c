@@ -34,7 +34,7 @@ static void widen(void **address, size_t *size)
 
 size_t region_page_size(void)
 {
-    static size_t size; /* every thread would store the same value */
+    static _Atomic(size_t) size;
     if (!size) size = (size_t)sysconf(_SC_PAGESIZE);
     return size;
 }

@@ -1,0 +1,28 @@
+/* canary.c - mistakes that checkers have to find; one that does not would not find ours. See tools/ci/sanitizers.sh. */
+#include <limits.h>
+#include <stdlib.h>
+
+static volatile int number = INT_MAX; /* volatile: the compiler neither sees through these mistakes nor removes them */
+static volatile size_t size = 10;
+
+void write_past_the_end(void)
+{
+    volatile char *bytes = malloc(size);
+    if (bytes) bytes[size] = 1;
+    free((void *)bytes);
+}
+
+void read_what_was_never_written(void)
+{
+    volatile char *bytes = malloc(size);
+    if (bytes && bytes[size / 2] == 1) number = 1;
+    free((void *)bytes);
+}
+
+int overflow(void) { return number + 1; }
+
+/* To be called by several threads. */
+void race(void)
+{
+    for (int i = 0; i < 10000; i++) number = i;
+}
