@@ -14,7 +14,8 @@ check() { # NAME COMMAND...
 compile() { # COMPILER FILES...
     local file
     for file in "${@:2}"; do
-        "$1" -std=gnu11 -O2 -Wall -Wextra -Werror -I"$platform" -c "$file" -o /dev/null
+        "$1" -std=gnu11 -O2 -Wall -Wextra -Werror -Itests/platform/stub -I"$platform/.." -I"$platform" \
+            -c "$file" -o /dev/null
     done
 }
 types_of_installed() { # from elsewhere, so that what is installed is looked at and not the sources here

@@ -14,9 +14,10 @@ void write_past_the_end(void)
 
 void read_what_was_never_written(void)
 {
-    volatile char *bytes = malloc(size);
+    static char *volatile bytes;
+    bytes = malloc(size);
     if (bytes && bytes[size / 2] == 1) number = 1;
-    free((void *)bytes);
+    free(bytes);
 }
 
 int overflow(void) { return number + 1; }

@@ -20,14 +20,14 @@ build() { # FLAGS...
     "$gcc" -std=gnu11 -O1 -g $flags -shared -fPIC "$root/tests/platform/canary.c" -o "$work/canary-$checker.so"
 }
 
-# Python as the checker wants it: the interpreter itself, no shim, through the words of `before`.
-launch() { PYTHONPATH=$package CI=true "${before[@]}" "$work/venv/bin/python" "$@"; }
+# Python as the checker wants it: the interpreter itself, no shim, started by the words of `before`, away from the sources.
+launch() { (cd "$work" && PYTHONPATH=$package CI=true "${before[@]}" "$work/venv/bin/python" "$@"); }
 
 forget_findings() { find "$findings" -type f -delete; }
 
 # must_find WHAT MISTAKE: the checker has to say WHAT when two threads make that mistake.
 must_find() {
-    launch - "$work/canary-$checker.so" "$2" >"$work/canary.log" 2>&1 <<'END' || true
+    launch - "$work/canary-$checker.so" "$2" >"$findings/output" 2>&1 <<'END' || true
 import ctypes, sys, threading
 import scikitplot.memmap
 mistake = ctypes.CDLL(sys.argv[1])[sys.argv[2]]
@@ -37,7 +37,7 @@ for thread in threads: thread.join()
 END
     if ! grep -rq "$1" "$findings"; then
         echo "The $checker check does not find a planted mistake: $2" >&2
-        tail "$work/canary.log" >&2
+        find "$findings" -type f -exec tail {} + >&2
         return 1
     fi
     echo "found, as it must be: $1"
@@ -47,8 +47,7 @@ END
 # run_tests LANE NOTE TESTS...: all pass, and the checker finds nothing, not even in a process that a test started.
 run_tests() {
     local status=0 log
-    (cd "$work" && launch -m pytest -q -p no:cacheprovider -c "$root/pyproject.toml" --junit-xml="$work/$checker.xml" \
-        "${@:3}") || status=$?
+    launch -m pytest -q -p no:cacheprovider -c "$root/pyproject.toml" --junit-xml="$work/$checker.xml" "${@:3}" || status=$?
     for log in $(find "$findings" -type f -size +0); do
         status=1
         head -n 100 "$log"
@@ -62,7 +61,7 @@ check_address() {
     # CPython never frees some of what it allocates; its own allocator would hide overruns between small blocks
     before=(env PYTHONMALLOC=malloc "LD_PRELOAD=$(runtime libasan.so) $(runtime libubsan.so)"
         ASAN_OPTIONS="detect_leaks=0:log_path=$findings/asan"
-        UBSAN_OPTIONS="print_stacktrace=1:log_path=$findings/ubsan")
+        UBSAN_OPTIONS=print_stacktrace=1) # it writes to the standard error, and ends the process
     build -fsanitize=address,undefined -fno-sanitize-recover=all
     must_find heap-buffer-overflow write_past_the_end
     must_find "signed integer overflow" overflow
