@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Run the tests under gcc's sanitizers and under valgrind.  Usage: sanitizers.sh [address|thread|valgrind]...
 # Each has to find planted mistakes first, in the same process set-up as the tests.
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 gcc=${CC:-gcc}
+system_packages "$gcc" gcc libc6-dev
 findings=$work/findings
 mkdir -m 777 "$findings" # some tests go on as another user
 
 runtime() { realpath "$("$gcc" -print-file-name="$1")"; }
 
-# Build the package and the planted mistakes for one of the checkers, with FLAGS...
+# Build the package and the planted mistakes for the checker.
 build() { # FLAGS...
     local flags=$*
     echo "Building with ${flags:-no checks}"
@@ -20,12 +22,12 @@ build() { # FLAGS...
     "$gcc" -std=gnu11 -O1 -g $flags -shared -fPIC "$root/tests/platform/canary.c" -o "$work/canary-$checker.so"
 }
 
-# Python as the checker wants it: the interpreter itself, no shim, started by the words of `before`, away from the sources.
+# Python as the checker wants it: the interpreter itself and no shim, away from the sources.
 launch() { (cd "$work" && PYTHONPATH=$package CI=true "${before[@]}" "$work/venv/bin/python" "$@"); }
 
 forget_findings() { find "$findings" -type f -delete; }
 
-# must_find WHAT MISTAKE: the checker has to say WHAT when two threads make that mistake.
+# must_find WHAT MISTAKE: the checker has to say WHAT when two threads make that mistake, see canary.c.
 must_find() {
     launch - "$work/canary-$checker.so" "$2" >"$findings/output" 2>&1 <<'END' || true
 import ctypes, sys, threading
@@ -46,14 +48,14 @@ END
 
 # run_tests LANE NOTE TESTS...: all pass, and the checker finds nothing, not even in a process that a test started.
 run_tests() {
-    local status=0 log
-    launch -m pytest -q -p no:cacheprovider -c "$root/pyproject.toml" --junit-xml="$work/$checker.xml" "${@:3}" || status=$?
-    for log in $(find "$findings" -type f -size +0); do
+    local status=0 results=$work/$checker.xml
+    launch -m pytest -q -p no:cacheprovider -c "$root/pyproject.toml" --junit-xml="$results" "${@:3}" || status=$?
+    if grep -rq . "$findings"; then
         status=1
-        head -n 100 "$log"
-    done
+        find "$findings" -type f -exec head -n 100 {} \;
+    fi
     forget_findings
-    report pytest "$1, CPython $version" "$work/$checker.xml" "$2"
+    report pytest "$1, CPython $version" "$results" "$2"
     return $status
 }
 
