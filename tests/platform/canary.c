@@ -1,5 +1,6 @@
 /* canary.c - mistakes that checkers have to find; one that does not would not find ours. See tools/ci/sanitizers.sh. */
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 static volatile int number = INT_MAX; /* volatile: the compiler neither sees through these mistakes nor removes them */
@@ -22,8 +23,11 @@ void read_what_was_never_written(void)
 
 int overflow(void) { return number + 1; }
 
-/* To be called by several threads. */
+/* To be called by two threads, who wait for each other: one after the other they would be ordered by the GIL. */
 void race(void)
 {
-    for (int i = 0; i < 10000; i++) number = i;
+    static atomic_int inside;
+    atomic_fetch_add_explicit(&inside, 1, memory_order_relaxed); /* relaxed: orders nothing else */
+    while (atomic_load_explicit(&inside, memory_order_relaxed) < 2) {}
+    for (int i = 0; i < 1000; i++) number = i;
 }
