@@ -7,22 +7,11 @@ configure=(--disable-gil --with-ensurepip=install --disable-test-modules)
 needed=(gcc make xz-utils libbz2-dev libffi-dev liblzma-dev libssl-dev zlib1g-dev)
 lane="Linux x86_64, free-threaded CPython 3.13t"
 
-fetch_sources() { # into the current folder; apt checks who signed them, and its own settings stay as they are
-    local apt mirror
-    mirror=$(apt-get indextargets --format "\$(REPO_URI)" "Created-By: Packages" | grep -m1 '/debian/*$')
-    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >sources.list
-    mkdir -p apt/partial
-    apt=(apt-get -qq -o "Dir::Etc::SourceList=$PWD/sources.list" -o Dir::Etc::SourceParts=-
-        -o "Dir::State::Lists=$PWD/apt" -o "Dir::Cache=$PWD/apt" -o APT::Sandbox::User=root)
-    "${apt[@]}" update
-    "${apt[@]}" source --download-only --tar-only python3.13
-}
-
 build_python() { # FOLDER
     echo "Building free-threaded CPython $version"
     mkdir "$work/python"
     cd "$work/python"
-    fetch_sources
+    debian_source trixie python3.13
     tar -xf "python3.13_$version.orig.tar.xz" --strip-components 1
     ./configure -q --prefix="$1" "${configure[@]}" >/dev/null # an interpreter that is moved finds its library
     make -s -j2 >log 2>&1 || { tail -n 50 log; return 1; }

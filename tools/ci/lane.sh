@@ -46,6 +46,21 @@ system_packages() {
     ) 9>"$cache/apt.lock"
 }
 
+# debian_source SUITE PACKAGE
+# Download the upstream sources of a Debian package into the current folder. Apt checks who signed them; its own settings
+# stay as they are.
+debian_source() {
+    local apt mirror
+    # shellcheck disable=SC2016 # the words of apt
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/*$')
+    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $1 main" >sources.list
+    mkdir -p apt/partial
+    apt=(apt-get -qq -o "Dir::Etc::SourceList=$PWD/sources.list" -o Dir::Etc::SourceParts=/dev/null
+        -o "Dir::State::Lists=$PWD/apt" -o "Dir::Cache=$PWD/apt" -o APT::Sandbox::User=root)
+    "${apt[@]}" update
+    "${apt[@]}" source --download-only --tar-only "$2"
+}
+
 # find_python VERSION: print the path of that interpreter.
 find_python() {
     local python

@@ -1,17 +1,28 @@
 #!/usr/bin/env bash
-# Run all lanes, or those named, one after the other, and print what they reported as one table.
+# Run all lanes, or those named ("windows", "sanitizers address"), as many at once as there are processors, and print
+# what they reported as one table.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-export MEMMAP_REPORTS=${MEMMAP_REPORTS:-$here/../../build/lanes}
-failed=
+export here MEMMAP_REPORTS=${MEMMAP_REPORTS:-$here/../../build/lanes}
 if [ $# = 0 ]; then
     rm -rf "$MEMMAP_REPORTS"
-    set -- region_native wheels region_wine windows free_threaded sanitizers other_cpus compile_only
+    # the long ones first
+    set -- free_threaded "sanitizers address" windows other_cpus wheels "sanitizers thread valgrind" \
+        region_wine region_native compile_only
 fi
-for lane in "$@"; do
-    start=$SECONDS
-    printf '\n--- %s\n' "$lane"
-    "$here/$lane.sh" </dev/null || failed+=" $lane"
-    echo "--- $lane: $((SECONDS - start)) s"
-done
+
+run_lane() { # NAME ARGUMENT...
+    local start=$SECONDS status=0 log
+    log=$(mktemp)
+    "$here/$1.sh" "${@:2}" </dev/null >"$log" 2>&1 || status=$?
+    printf '\n--- %s\n' "$*"
+    tail -n 400 "$log"
+    [ $status = 0 ] || printf 'FAILED '
+    echo "--- $*: $((SECONDS - start)) s"
+    rm "$log"
+    return $status
+}
+export -f run_lane
+status=0
+printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -c 'run_lane {}' || status=1
 python3 "$here/report.py" table
-[ -z "$failed" ] || { echo "Failed:$failed"; exit 1; }
+exit $status

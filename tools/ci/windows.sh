@@ -18,17 +18,6 @@ pip_for_windows() { # COMMAND ARGUMENT...
     python -m pip "$1" --platform win_amd64 --python-version "$version" --only-binary :all: "${@:2}"
 }
 
-fetch_sources() { # SUITE PACKAGE: into the current folder; apt checks who signed them, its settings stay as they are
-    local apt mirror
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/*$')
-    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $1 main" >sources.list
-    mkdir -p apt/partial
-    apt=(apt-get -qq -o "Dir::Etc::SourceList=$PWD/sources.list" -o Dir::Etc::SourceParts=/dev/null
-        -o "Dir::State::Lists=$PWD/apt" -o "Dir::Cache=$PWD/apt" -o APT::Sandbox::User=root)
-    "${apt[@]}" update
-    "${apt[@]}" source --download-only --tar-only "$2"
-}
-
 # The interpreter's libraries as python.org signed them come from a wheel that ships them, the modules in Python and
 # the headers from the sources.
 make_python() { # FOLDER
@@ -44,7 +33,7 @@ make_python() { # FOLDER
     mv deploy_libs/python3*.dll deploy_libs/[Vv][Cc]* "$1"
     mv deploy_libs/*.dll deploy_libs/*.pyd "$1/DLLs"
 
-    fetch_sources "$suite" "python$version"
+    debian_source "$suite" "python$version"
     tar -xf "python${version}"_*.orig.tar.* --strip-components 1
     rm -rf Lib/test Lib/*/test Lib/*/tests
     python -m compileall -q Lib
