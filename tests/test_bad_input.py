@@ -125,7 +125,7 @@ LAYOUTS = [
     case("strides overflow beside a zero", ValueError, "address space", opener(shape=(0, HUGE))),
     case("offset overflows", ValueError, "past the end|address space", opener(offset=HUGE)),
     case("offset overflows, w+", ValueError, "address space", opener(mode="w+", shape=0, offset=HUGE)),
-    case("sum overflows, w+", ValueError, "address space", opener(mode="w+", shape=9, offset=sys.maxsize - 8)),
+    case("sum overflows, w+", ValueError, "address space", opener(mode="w+", shape=9, offset=(1 << 63) - 9)),
     case("too many dimensions", ValueError, "at most 64 dimensions, not 65", opener(shape=(1,) * 65)),
     case("unknown mode", ValueError, "'r', 'r\\+', 'c', 'w\\+', 'x\\+', not 'rw'", opener(mode="rw")),
     case("mode of another kind", ValueError, "not None", opener(mode=None)),

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import DTYPES, SHAPES
+from strategies import DTYPE_CASES, SHAPES
 
 from scikitplot.memmap._layout import byte_runs, check_rows, end_of, resolve, strides_of
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPE_CASES, ids=str)
 def test_resolve_adds_sub_array_dimensions_and_counts_bytes(dtype, order):
     layout = resolve(dtype, (2, 3), order, 5, None)
     expected = np.empty((2, 3, *dtype.shape), dtype.base, order=order)
@@ -66,10 +66,10 @@ def test_resolve_refuses_with_the_numbers(shape, offset, match):
     [
         (sys.maxsize, 0, True),
         (sys.maxsize + 1, 0, False),
-        (sys.maxsize - 5, 5, True),
-        (sys.maxsize - 5, 6, False),
-        (0, sys.maxsize - 1, True),
-        (0, sys.maxsize + 1, False),
+        (100, (1 << 63) - 101, True),
+        (100, (1 << 63) - 100, False),
+        (0, (1 << 63) - 2, True),
+        (0, 1 << 63, False),
         ((1 << 32, 1 << 32), 0, False),
         ((1 << 200, 1 << 200), 0, False),
         ((0, 1 << 64), 0, False),
@@ -82,6 +82,11 @@ def test_resolve_checks_every_product_and_sum_of_sizes(shape, offset, fits):
     else:
         with pytest.raises(ValueError, match="larger than the address space"):
             resolve("u1", shape, "C", offset, None)
+
+
+def test_resolve_refuses_a_whole_file_that_no_array_can_show():
+    with pytest.raises(ValueError, match="larger than the address space"):
+        resolve("u1", None, "C", 5, sys.maxsize + 6)
 
 
 def test_resolve_calls_the_whole_what_it_is():

@@ -1,6 +1,7 @@
 """An error of the system names the limit that was met."""
 
 import errno
+import mmap
 import sys
 
 import pytest
@@ -8,7 +9,10 @@ import pytest
 from scikitplot.memmap import MemMap
 from scikitplot.memmap._limits import ADDRESS_SPACE, explain_lock, explain_memory, explain_space
 
+beyond_address_space = pytest.mark.skipif(sys.maxsize < 1 << 32, reason="no array of a 32-bit process is that large")
 
+
+@beyond_address_space
 def test_more_than_the_address_space_is_enomem_that_says_so(leftovers):
     before = leftovers()
     with pytest.raises(OSError, match=f"Cannot map .* address space of a process ends at {ADDRESS_SPACE}") as caught:
@@ -17,7 +21,25 @@ def test_more_than_the_address_space_is_enomem_that_says_so(leftovers):
     assert leftovers() == before
 
 
+@pytest.mark.skipif(sys.maxsize > 1 << 32, reason="a 64-bit process has room for more maps than a test can make")
+def test_full_address_space_of_32_bits_is_enomem_that_says_so(leftovers):
+    before = leftovers()
+    maps = []
+    with pytest.raises(OSError, match=r"Cannot map 1073741824 bytes: no gap .* 4294967296 bytes .* 32-bit") as caught:
+        maps.extend(MemMap.anonymous(1 << 30) for _ in range(4))
+    for mm in maps:
+        mm.close()
+    assert caught.value.errno == errno.ENOMEM
+    assert leftovers() == before
+
+
+def test_array_larger_than_the_address_space_is_refused():
+    with pytest.raises(ValueError, match=f"{sys.maxsize + 1}.* larger than the address space"):
+        MemMap.anonymous(sys.maxsize + 1)
+
+
 @pytest.mark.posix
+@beyond_address_space
 def test_file_larger_than_the_address_space_leaves_nothing(tmp_path, leftovers):
     before = leftovers()
     with pytest.raises(OSError, match=r"big\.bin") as caught:
@@ -44,20 +66,24 @@ def error_of(call):
 @pytest.mark.unsanitized
 def test_limit_on_the_address_space_is_named(make_file, run_python):
     path = make_file(b"abc")
+    allowed = 1 << (32 if sys.maxsize > 1 << 32 else 30)
     said = run_python(
         ERROR_OF
         + """
-allowed = 1 << 32
+allowed = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
-print(error_of(lambda: MemMap.anonymous(1 << 33)))
-print(error_of(lambda: MemMap.open(sys.argv[1] + ".new", "w+", shape=1 << 33, sparse=True)))
+print(error_of(lambda: MemMap.anonymous(allowed)))
+print(error_of(lambda: MemMap.open(sys.argv[1] + ".new", "w+", shape=allowed, sparse=True)))
 MemMap.anonymous(1 << 20).close()
 """,
         path,
+        allowed,
     )
-    for line, size in zip(said.splitlines(), [1 << 33, 1 << 33], strict=True):
-        assert f"Cannot map {size} bytes" in line
-        assert f"limited to {1 << 32} bytes (ulimit -v)" in line
+    lines = said.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert f"Cannot map {allowed} bytes" in line
+        assert f"limited to {allowed} bytes (ulimit -v)" in line
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
@@ -68,7 +94,7 @@ def test_limit_on_the_number_of_mappings_is_named(make_file, run_python):
         most = int(setting.read())
     if most > 200_000:
         pytest.skip(f"vm.max_map_count is {most}: too many to use up")
-    path = make_file(bytes(2 * 4096))
+    path = make_file(bytes(2 * mmap.PAGESIZE))
     said = run_python(
         ERROR_OF
         + """
@@ -77,8 +103,8 @@ with open(sys.argv[1], "rb") as file:  # every other one of another page, so tha
     maps = []
     try:
         while True:
-            offset = len(maps) % 2 * 4096
-            maps.append(mmap.mmap(-1, 4096, prot=mmap.PROT_READ if offset else mmap.PROT_WRITE))
+            protection = mmap.PROT_READ if len(maps) % 2 else mmap.PROT_WRITE
+            maps.append(mmap.mmap(-1, mmap.PAGESIZE, prot=protection))
     except OSError:
         spare = [maps.pop() for _ in range(20)]
         for one in spare:

@@ -402,7 +402,7 @@ cdef class MapCore:
         Examples
         --------
         >>> from scikitplot.memmap import MemMap
-        >>> with MemMap.anonymous((2, 3), dtype="<f4") as mm:
+        >>> with MemMap.anonymous((2, 3), dtype="f4") as mm:
         ...     view = mm.memoryview()
         ...     print(view.format, view.shape)
         ...     del view
@@ -443,10 +443,10 @@ cdef class MapCore:
         Examples
         --------
         >>> from scikitplot.memmap import MemMap
-        >>> with MemMap.anonymous(4, dtype="i8") as mm:
+        >>> with MemMap.anonymous(4, dtype="f8") as mm:
         ...     mm[:] = [10, 11, 12, 13]
         ...     mm.gather([2, 0, -1])
-        array([12, 10, 13])
+        array([12., 10., 13.])
         """
         cdef object rows = np.asarray(indices)
         if rows.size == 0 and not isinstance(indices, np.ndarray):

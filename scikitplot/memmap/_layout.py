@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Shape = SupportsIndex | Sequence[SupportsIndex] | None
 
-MAX_NBYTES = sys.maxsize
+MAX_NBYTES = sys.maxsize  # of an array
+MAX_END = (1 << 63) - 1  # of a file; a small part of it may be mapped in a 32-bit process, too
 MAX_NDIM = 64  # of NumPy
 
 
@@ -64,7 +65,7 @@ def resolve(
 
     if shape is None and available is not None and simple:
         nbytes = available - offset
-        if nbytes % itemsize == 0:  # the usual case, which fits by construction
+        if nbytes % itemsize == 0 and nbytes <= MAX_NBYTES:  # the usual case
             return item, (nbytes // itemsize,), (itemsize,), nbytes, offset, order
 
     full = (-1,) if shape is None else as_tuple(shape)
@@ -79,7 +80,7 @@ def resolve(
     nbytes = itemsize * math.prod(full)
     # NumPy bounds the strides too: dimensions of 0 do not make the others harmless
     extent = nbytes or itemsize * math.prod(n or 1 for n in full)
-    if offset + extent > MAX_NBYTES:
+    if extent > MAX_NBYTES or offset + extent > MAX_END:
         raise ValueError(f"shape {full} of dtype {item} at offset {offset} is larger than the address space")
     if available is not None and offset + nbytes > available:
         raise ValueError(

@@ -52,7 +52,10 @@ def memory_limit(nbytes: int) -> str:
         return f"a process may have {most} mappings (vm.max_map_count)"
     if sys.platform == "win32":
         return "the system does not promise that much memory (commit limit: what it has and the paging files)"
-    return "the system does not promise that much memory (overcommit, vm.overcommit_memory)"
+    promise = "the system does not promise that much memory (overcommit, vm.overcommit_memory)"
+    if ADDRESS_SPACE == 1 << 32:
+        return f"no gap of that size is left in the {ADDRESS_SPACE} bytes of address space of a 32-bit process, or {promise}"
+    return promise
 
 
 def is_out_of_memory(error: OSError, nbytes: int) -> bool:

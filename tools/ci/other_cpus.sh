@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# Build for CPUs that this machine does not have, and test: s390x is big-endian, aarch64 runs with pages of 16 KiB, i386
+# has 32-bit addresses and runs natively. Debian 13's CPython and NumPy of that CPU run on its own loader, unpacked into
+# a folder; a virtual environment whose `python` is a script starts them, so that tests can start interpreters too.
+# Usage: other_cpus.sh [s390x|aarch64|i386]...    (default: all)
+. "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
+suite=trixie version=3.13
+export CI=true # the same examples each time
+
+# unpack_debian ARCHITECTURE FOLDER
+# Unpack Python and what the tests import. apt gets a configuration of its own, so that the system's stays as it is.
+unpack_debian() {
+    local apt=$work/apt-$1 mirror name
+    mkdir -p "$apt"/{lists,archives}/partial "$apt"/{apt.conf,preferences}.d
+    touch "$apt/status"
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' | grep -m1 '/debian/$')
+    cat >"$apt/apt.conf" <<END
+Dir "$apt";
+Dir::State "$apt";
+Dir::State::status "$apt/status";
+Dir::Cache "$apt";
+Dir::Etc "$apt";
+Dir::Etc::parts "apt.conf.d";
+APT::Architecture "$1";
+APT::Architectures { "$1"; };
+APT::Install-Recommends "false";
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+END
+    for name in "$suite" stable; do # a proxy may have old package lists under one name of the release
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $name main" >"$apt/sources.list"
+        if APT_CONFIG=$apt/apt.conf apt-get update -qq --error-on=any; then break; fi
+    done
+    (
+        export APT_CONFIG=$apt/apt.conf
+        cd "$apt/archives"
+        apt-get install -qq -y --download-only "python$version" python3-{numpy,pytest,hypothesis}
+        apt-get download -qq "libpython$version-dev" python3-nibabel # without what they recommend or build with
+    ) >/dev/null
+    for name in "$apt"/archives/*.deb; do dpkg-deb -x "$name" "$2"; done
+}
+
+# build_tools FOLDER: meson and Cython of this machine.
+build_tools() {
+    "$(find_python 3.11)" -m venv "$1"
+    "$1/bin/python" -m pip install 'pip>=25.1'
+    "$1/bin/python" -m pip install --group "$root/pyproject.toml:build"
+}
+
+# wheel_of_ml_dtypes FOLDER: there are none for the other two.
+wheel_of_ml_dtypes() {
+    "$tools/bin/python" -m pip install --no-deps --target "$1" --only-binary :all: --python-version $version \
+        --platform manylinux_2_28_aarch64 ml_dtypes
+}
+
+# python_for CPU TRIPLET LOADER EMULATOR...: a virtual environment in $venv.
+python_for() {
+    local lib=$debian/usr/lib/$2
+    venv=$work/$1
+    site=$venv/lib/python$version/site-packages
+    mkdir -p "$venv/bin" "$site"
+    printf '%s\n' "home = $debian/usr/bin" "include-system-site-packages = true" "version = $version" >"$venv/pyvenv.cfg"
+    cat >"$venv/bin/python" <<END
+#!/bin/sh
+exec ${*:4} $lib/$3 --library-path $lib:$lib/blas:$lib/lapack --argv0 "\$0" $debian/usr/bin/python$version "\$@"
+END
+    chmod +x "$venv/bin/python"
+}
+
+# build CPU COMPILER FAMILY ENDIAN
+build() {
+    cat >"$work/$1.ini" <<END
+[binaries]
+c = '$2-gcc'
+ar = '$2-ar'
+strip = '$2-strip'
+cython = '$tools/bin/cython'
+python = '$venv/bin/python'
+
+[built-in options]
+# the C library's headers, which the compiler has, come before those that were unpacked
+c_args = ['-I$debian/usr/include/python$version', '-idirafter', '$debian/usr/include']
+python.platlibdir = '$site'
+python.purelibdir = '$site'
+
+[host_machine]
+system = 'linux'
+cpu_family = '$3'
+cpu = '$3'
+endian = '$4'
+END
+    if ! { PATH=$tools/bin:$PATH meson setup --cross-file "$work/$1.ini" "$work/build-$1" "$root" &&
+        PATH=$tools/bin:$PATH meson install -C "$work/build-$1" --quiet; } >"$work/build-$1.log" 2>&1; then
+        tail -n 50 "$work/build-$1.log"
+        return 1
+    fi
+}
+
+# lane NAME CPU DEBIAN-ARCHITECTURE TRIPLET COMPILER MESON-FAMILY ENDIAN LOADER EMULATOR...
+lane() {
+    local name=$1 cpu=$2 compiler=$5 loader=$8 emulator=("${@:9}") debian venv site status=0
+    echo "$name"
+    system_packages "$compiler-gcc" "gcc-$compiler" "libc6-dev-$3-cross"
+    "$compiler-gcc" -std=gnu11 -O2 -g -Wall -Wextra -Werror -I"$platform" \
+        "$root/tests/platform/test_region.c" "$platform/region_posix.c" -o "$work/test_region-$cpu"
+    mkdir "$work/files-$cpu"
+    "${emulator[@]}" "/usr/$compiler/lib/$loader" --library-path "/usr/$compiler/lib" \
+        "$work/test_region-$cpu" "$work/files-$cpu" | tee "$work/$cpu.log" || status=$?
+    report counts "C layer, $name" "$work/$cpu.log"
+    [ $status = 0 ]
+
+    debian=$(cached "debian-$3" "$suite $version $(declare -f unpack_debian)" unpack_debian "$3")
+    python_for "$cpu" "$4" "$loader" "${emulator[@]}"
+    build "$cpu" "$compiler" "$6" "$7"
+    if [ "$cpu" = aarch64 ]; then
+        cp -r "$(cached ml_dtypes-aarch64 "$version" wheel_of_ml_dtypes)"/. "$site"
+    fi
+    cd "$work" # so that the installed package is the one that is imported
+    MEMMAP_EMULATOR=${emulator[0]:-} "$venv/bin/python" -m pytest -q -c "$root/pyproject.toml" \
+        --basetemp "$work/tmp-$cpu" --junit-xml "$work/$cpu.xml" "$root/tests" || status=$?
+    report pytest "$name, CPython $version" "$work/$cpu.xml" "$("$venv/bin/python" -c 'import numpy; print("NumPy", numpy.__version__)')"
+    return $status
+}
+
+run() { # CPU
+    case $1 in
+        s390x) lane "Linux s390x (big-endian) under qemu-user" s390x s390x s390x-linux-gnu s390x-linux-gnu s390x big \
+            ld64.so.1 qemu-s390x-static ;;
+        # a CPU without pointer authentication, which takes long to emulate
+        aarch64) lane "Linux aarch64 with 16 KiB pages under qemu-user" aarch64 arm64 aarch64-linux-gnu \
+            aarch64-linux-gnu aarch64 little ld-linux-aarch64.so.1 qemu-aarch64-static -cpu cortex-a72 -p 16384 ;;
+        i386) lane "Linux i386" i386 i386 i386-linux-gnu i686-linux-gnu x86 little ld-linux.so.2 ;;
+        *) echo "usage: other_cpus.sh [s390x|aarch64|i386]..." >&2; return 2 ;;
+    esac
+}
+
+[ $# != 0 ] || set -- s390x aarch64 i386
+system_packages qemu-s390x-static qemu-user-static
+tools=$(cached build-tools "$(sha256sum <"$root/pyproject.toml") $(declare -f build_tools)" build_tools)
+"$tools/bin/python" "$root/tests/real_data.py" >/dev/null # the Pythons unpacked below have no pip
+
+failed=0
+for cpu; do # two at a time
+    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do sleep 1; done
+    run "$cpu" 2>&1 </dev/null | sed -u "s/^/$cpu: /" &
+    pids+=($!)
+done
+for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+exit $failed
