@@ -30,12 +30,14 @@ def runs_under_wine() -> bool:
 
     return hasattr(ctypes.windll.ntdll, "wine_get_version")
 
+EMULATOR = os.environ.get("MEMMAP_EMULATOR", "")  # what runs this interpreter, if it is for another CPU
 
 # marker -> (where the marked tests run, what they need)
 PLATFORMS = {
     "posix": (sys.platform != "win32", "needs FIFOs, permissions, descriptors or resource limits of a POSIX system"),
     "replaces": (sys.platform != "win32", "Windows replaces no file that somebody has open"),
     "more_than_wine": (not runs_under_wine(), "Wine cannot, Windows can"),
+    "native": (not EMULATOR, f"needs a limit that {EMULATOR} does not pass on to the system"),
     "linux": (sys.platform == "linux", "needs /proc or a limit that only Linux has"),
     "unsanitized": (
         not re.search("lib[at]san", os.environ.get("LD_PRELOAD", "")),
@@ -75,6 +77,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish() -> None:
+    # before that hypothesis makes its random generator, whose owner it could not see among what is frozen
+    hypothesis.given(hypothesis.strategies.none())(lambda _: None)()
     gc.freeze()  # what pytest and the libraries made need not be looked at by every gc.collect()
 
 

@@ -64,6 +64,7 @@ def error_of(call):
 
 @pytest.mark.posix
 @pytest.mark.unsanitized
+@pytest.mark.native
 def test_limit_on_the_address_space_is_named(make_file, run_python):
     path = make_file(b"abc")
     allowed = 1 << (32 if sys.maxsize > 1 << 32 else 30)
@@ -89,6 +90,7 @@ MemMap.anonymous(1 << 20).close()
 
 @pytest.mark.linux
 @pytest.mark.unsanitized
+@pytest.mark.native
 def test_limit_on_the_number_of_mappings_is_named(make_file, run_python):
     with open("/proc/sys/vm/max_map_count") as setting:
         most = int(setting.read())

@@ -16,7 +16,7 @@ def column(path):
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder, "column.f8")
-    np.arange(1000.0).tofile(path)
+    np.arange(1000, dtype="<f8").tofile(path)
 
     # close() refuses while something else can still reach the memory
     mm = MemMap.open(path, dtype="<f8")

@@ -71,5 +71,14 @@ find_python() {
     return 1
 }
 
+# venv PACKAGE... FOLDER: a virtual environment for `cached`, whose scripts name the folder's final path.
+venv() {
+    local folder=${*: -1}
+    "$(find_python 3.11)" -m venv "$folder"
+    "$folder/bin/python" -m pip install 'pip>=25.1'
+    "$folder/bin/python" -m pip install "${@:1:$#-1}"
+    grep -lI '^#!' "$folder"/bin/* | xargs sed -i --follow-symlinks "1s|$folder|${folder%.part}|"
+}
+
 # report ...: record what was run, see report.py.
 report() { python3 "$root/tools/ci/report.py" "$@"; }

@@ -40,29 +40,19 @@ END
     for name in "$apt"/archives/*.deb; do dpkg-deb -x "$name" "$2"; done
 }
 
-# build_tools FOLDER: meson and Cython of this machine.
-build_tools() {
-    "$(find_python 3.11)" -m venv "$1"
-    "$1/bin/python" -m pip install 'pip>=25.1'
-    "$1/bin/python" -m pip install --group "$root/pyproject.toml:build"
-}
-
 # wheel_of_ml_dtypes FOLDER: there are none for the other two.
 wheel_of_ml_dtypes() {
     "$tools/bin/python" -m pip install --no-deps --target "$1" --only-binary :all: --python-version $version \
         --platform manylinux_2_28_aarch64 ml_dtypes
 }
 
-# python_for CPU TRIPLET LOADER EMULATOR...: a virtual environment in $venv.
-python_for() {
-    local lib=$debian/usr/lib/$2
-    venv=$work/$1
-    site=$venv/lib/python$version/site-packages
+# make_venv: a virtual environment in $venv, with a script as interpreter.
+make_venv() {
     mkdir -p "$venv/bin" "$site"
     printf '%s\n' "home = $debian/usr/bin" "include-system-site-packages = true" "version = $version" >"$venv/pyvenv.cfg"
     cat >"$venv/bin/python" <<END
 #!/bin/sh
-exec ${*:4} $lib/$3 --library-path $lib:$lib/blas:$lib/lapack --argv0 "\$0" $debian/usr/bin/python$version "\$@"
+exec ${start[*]} --argv0 "\$0" $debian/usr/bin/python$version "\$@"
 END
     chmod +x "$venv/bin/python"
 }
@@ -98,27 +88,32 @@ END
 
 # lane NAME CPU DEBIAN-ARCHITECTURE TRIPLET COMPILER MESON-FAMILY ENDIAN LOADER EMULATOR...
 lane() {
-    local name=$1 cpu=$2 compiler=$5 loader=$8 emulator=("${@:9}") debian venv site status=0
+    local name=$1 cpu=$2 compiler=$5 venv=$work/$2 status=0 debian lib site start
     echo "$name"
     system_packages "$compiler-gcc" "gcc-$compiler" "libc6-dev-$3-cross"
+    debian=$(cached "debian-$3" "$suite $version $(declare -f unpack_debian)" unpack_debian "$3")
+    lib=$debian/usr/lib/$4
+    start=("${@:9}" "$lib/$8" --library-path "$lib:$lib/blas:$lib/lapack")
+
     "$compiler-gcc" -std=gnu11 -O2 -g -Wall -Wextra -Werror -I"$platform" \
         "$root/tests/platform/test_region.c" "$platform/region_posix.c" -o "$work/test_region-$cpu"
     mkdir "$work/files-$cpu"
-    "${emulator[@]}" "/usr/$compiler/lib/$loader" --library-path "/usr/$compiler/lib" \
-        "$work/test_region-$cpu" "$work/files-$cpu" | tee "$work/$cpu.log" || status=$?
+    "${start[@]}" "$work/test_region-$cpu" "$work/files-$cpu" >"$work/$cpu.log" || status=$?
+    tail "$work/$cpu.log"
     report counts "C layer, $name" "$work/$cpu.log"
     [ $status = 0 ]
 
-    debian=$(cached "debian-$3" "$suite $version $(declare -f unpack_debian)" unpack_debian "$3")
-    python_for "$cpu" "$4" "$loader" "${emulator[@]}"
+    site=$venv/lib/python$version/site-packages
+    make_venv
     build "$cpu" "$compiler" "$6" "$7"
     if [ "$cpu" = aarch64 ]; then
         cp -r "$(cached ml_dtypes-aarch64 "$version" wheel_of_ml_dtypes)"/. "$site"
     fi
     cd "$work" # so that the installed package is the one that is imported
-    MEMMAP_EMULATOR=${emulator[0]:-} "$venv/bin/python" -m pytest -q -c "$root/pyproject.toml" \
-        --basetemp "$work/tmp-$cpu" --junit-xml "$work/$cpu.xml" "$root/tests" || status=$?
-    report pytest "$name, CPython $version" "$work/$cpu.xml" "$("$venv/bin/python" -c 'import numpy; print("NumPy", numpy.__version__)')"
+    MEMMAP_EMULATOR=${9:-} "$venv/bin/python" -m pytest -q -p no:cacheprovider -c "$root/pyproject.toml" \
+        --junit-xml "$work/$cpu.xml" "$root/tests" || status=$?
+    report pytest "$name, CPython $version" "$work/$cpu.xml" \
+        "$("$venv/bin/python" -c 'import numpy; print("NumPy", numpy.__version__)')"
     return $status
 }
 
@@ -136,7 +131,7 @@ run() { # CPU
 
 [ $# != 0 ] || set -- s390x aarch64 i386
 system_packages qemu-s390x-static qemu-user-static
-tools=$(cached build-tools "$(sha256sum <"$root/pyproject.toml") $(declare -f build_tools)" build_tools)
+tools=$(cached build-tools "$(<"$root/pyproject.toml") $(declare -f venv)" venv --group "$root/pyproject.toml:build")
 "$tools/bin/python" "$root/tests/real_data.py" >/dev/null # the Pythons unpacked below have no pip
 
 failed=0

@@ -167,11 +167,20 @@ int region_file_close(region_file file)
     return close((int)file) && errno != EINTR ? errno : 0; /* after EINTR it is closed all the same */
 }
 
+/* macOS: fsync and msync stop at the drive's cache, and network file systems have no more than those. */
+static int sync_to_disk(int fd)
+{
+#ifdef F_FULLFSYNC
+    if (fcntl(fd, F_FULLFSYNC) != -1) return 0;
+#endif
+    return fsync(fd) ? errno : 0;
+}
+
 int region_directory_sync(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
     if (fd < 0) return errno;
-    int error = fsync(fd) ? errno : 0;
+    int error = sync_to_disk(fd);
     close(fd);
     return error == EINVAL ? 0 : error; /* some network file systems cannot */
 }
@@ -286,8 +295,7 @@ int region_flush(region_file file, uint64_t offset, void *address, size_t size, 
     widen(&address, &size);
     if (msync(address, size, wait ? MS_SYNC : MS_ASYNC)) return errno;
 #ifdef F_FULLFSYNC
-    /* macOS: msync stops at the drive's cache */
-    if (wait && file != REGION_NO_FILE && fcntl((int)file, F_FULLFSYNC) == -1) return errno;
+    if (wait && file != REGION_NO_FILE) return sync_to_disk((int)file);
 #endif
     return 0;
 }

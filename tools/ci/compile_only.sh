@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Compile and link for macOS, which nothing here can run; for Linux with musl, whose static program runs here.
+# Zig brings the headers and libraries of all of them.
+. "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
+zig_version=0.17.1
+
+zig() { "$tools/bin/python" -m ziglang "$@"; }
+
+c_layer() { # TARGET: into $work/TARGET
+    zig cc -target "$1" -std=gnu11 -O2 -Wall -Wextra -Werror -I"$platform" \
+        "$root/tests/platform/test_region.c" "$platform/region_posix.c" -o "$work/$1"
+}
+
+# The C that Cython writes, with the options of the project's own build.
+generate() {
+    local targets
+    meson setup "$work/build" "$root" || return
+    mapfile -t targets < <(ninja -C "$work/build" -t targets all | sed -n 's/^\(.*\.pyx\.c\): .*/\1/p')
+    ninja -C "$work/build" "${targets[@]}"
+}
+
+extension_modules() { # TARGET
+    local source
+    for source in "$work"/build/scikitplot/memmap/*.p/*.pyx.c; do
+        zig cc -target "$1" -std=gnu11 -O2 -shared -undefined dynamic_lookup -DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION \
+            -DNPY_TARGET_VERSION=NPY_2_0_API_VERSION -I"$python_include" -I"$numpy_include" \
+            -I"$platform/.." "$source" "$platform/region_posix.c" -o "$work/$(basename "$source" .pyx.c)-$1.so"
+    done
+}
+
+tools=$(cached zig "$zig_version $(<"$root/pyproject.toml") $(declare -f venv)" \
+    venv "ziglang==$zig_version" --group "$root/pyproject.toml:build")
+export ZIG_GLOBAL_CACHE_DIR=$cache/zig-cache ZIG_LOCAL_CACHE_DIR=$cache/zig-cache
+python_include=$("$tools/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+numpy_include=$("$tools/bin/python" -c 'import numpy; print(numpy.get_include())')
+PATH=$tools/bin:$PATH
+generate >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+
+for target in "macOS arm64" "macOS x86_64"; do
+    triplet=${target#macOS } triplet=${triplet/arm64/aarch64}-macos
+    c_layer "$triplet"
+    extension_modules "$triplet"
+    report compiled "$target" "the C layer and its test; the extension modules, with the headers of CPython for Linux"
+done
+
+c_layer x86_64-linux-musl
+mkdir "$work/files"
+"$work/x86_64-linux-musl" "$work/files" | tee "$work/log"
+report counts "C layer, Linux x86_64 with musl" "$work/log" "a static program"
