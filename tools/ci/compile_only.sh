@@ -19,11 +19,18 @@ generate() {
     ninja -C "$work/build" "${targets[@]}"
 }
 
-extension_modules() { # TARGET
-    local source
+numpy_headers() { # ARCHITECTURE FOLDER
+    "$tools/bin/python" -m pip install --no-deps --target "$2/wheel" --only-binary :all: --platform "macosx_14_0_$1" numpy
+    mv "$2/wheel/numpy/_core/include" "$2"
+    rm -r "$2/wheel"
+}
+
+extension_modules() { # TARGET ARCHITECTURE
+    local source numpy
+    numpy=$(cached "numpy-headers-$2" "$(declare -f numpy_headers)" numpy_headers "$2")
     for source in "$work"/build/scikitplot/memmap/*.p/*.pyx.c; do
         zig cc -target "$1" -std=gnu11 -O2 -shared -undefined dynamic_lookup -DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION \
-            -DNPY_TARGET_VERSION=NPY_2_0_API_VERSION -I"$python_include" -I"$numpy_include" \
+            -DNPY_TARGET_VERSION=NPY_2_0_API_VERSION -I"$python_include" -I"$numpy/include" \
             -I"$platform/.." "$source" "$platform/region_posix.c" -o "$work/$(basename "$source" .pyx.c)-$1.so"
     done
 }
@@ -32,15 +39,14 @@ tools=$(cached zig "$zig_version $(<"$root/pyproject.toml") $(declare -f venv)" 
     venv "ziglang==$zig_version" --group "$root/pyproject.toml:build")
 export ZIG_GLOBAL_CACHE_DIR=$cache/zig-cache ZIG_LOCAL_CACHE_DIR=$cache/zig-cache
 python_include=$("$tools/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-numpy_include=$("$tools/bin/python" -c 'import numpy; print(numpy.get_include())')
 PATH=$tools/bin:$PATH
 generate >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 
 for target in "macOS arm64" "macOS x86_64"; do
     triplet=${target#macOS } triplet=${triplet/arm64/aarch64}-macos
     c_layer "$triplet"
-    extension_modules "$triplet"
-    report compiled "$target" "the C layer and its test; the extension modules, with the headers of CPython for Linux"
+    extension_modules "$triplet" "${target#macOS }"
+    report compiled "$target" "the C layer and its test; the extension modules, with the headers of NumPy for macOS and of CPython for Linux"
 done
 
 c_layer x86_64-linux-musl

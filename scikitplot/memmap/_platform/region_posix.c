@@ -233,7 +233,10 @@ int region_resize_anonymous(size_t old_size, size_t size, void **address)
     void *moved = NULL;
 #ifdef __linux__
     if (old_size && size) {
-        moved = mremap(*address, old_size, size, MREMAP_MAYMOVE);
+        size_t mask = page_mask();
+        if (size > SIZE_MAX - mask) return ENOMEM;
+        /* whole pages, which are those of the kernel; qemu-user, with larger ones, does not round up */
+        moved = mremap(*address, (old_size + mask) & ~mask, (size + mask) & ~mask, MREMAP_MAYMOVE);
         if (moved == MAP_FAILED) return errno;
         *address = moved;
         if (size < old_size) { /* the rest of the last page would come back when the mapping grows again */
