@@ -30,6 +30,7 @@ def runs_under_wine() -> bool:
 
     return hasattr(ctypes.windll.ntdll, "wine_get_version")
 
+
 EMULATOR = os.environ.get("MEMMAP_EMULATOR", "")  # what runs this interpreter, if it is for another CPU
 
 # marker -> (where the marked tests run, what they need)
