@@ -38,6 +38,7 @@ END
         apt-get download -qq "libpython$version-dev" python3-nibabel # without what they recommend or build with
     ) >/dev/null
     for name in "$apt"/archives/*.deb; do dpkg-deb -x "$name" "$2"; done
+    ln -sr "$2"/usr/lib/*/{blas/libblas,lapack/liblapack}.so.3 "$2"/usr/lib/*-linux-gnu # as Debian's alternatives do
 }
 
 # wheel_of_ml_dtypes FOLDER: there are none for the other two.
@@ -46,25 +47,32 @@ wheel_of_ml_dtypes() {
         --platform manylinux_2_28_aarch64 ml_dtypes
 }
 
-# preload_mincore COMPILER: qemu-user gives mincore() of the system below, which has pages of 4 KiB and fills in a flag
-# for each of them: too many. $work/mincore.so passes on that of the first 4 KiB of every page.
-preload_mincore() {
-    "$1-gcc" -O2 -shared -fPIC -xc - -o "$work/mincore.so" <<'END'
+# mend_emulator COMPILER: what qemu-user 7.2 does wrong, to be loaded before the C library.
+mend_emulator() {
+    "$1-gcc" -O2 -shared -fPIC -xc - -o "$work/mended-$1.so" <<'END'
 #define _GNU_SOURCE
-#include <stdlib.h>
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* It fills in a flag for each page of the system below; this passes on that of the first 4 KiB of every larger page. */
 int mincore(void *address, size_t size, unsigned char *flags)
 {
-    size_t small = 4096, page = (size_t)sysconf(_SC_PAGESIZE), pages = (size + page - 1) / page;
-    unsigned char *all = malloc(pages * (page / small));
-    int failed = !all || syscall(SYS_mincore, address, size, all);
-    for (size_t i = 0; !failed && i < pages; i++) flags[i] = all[i * (page / small)];
-    free(all);
-    return failed ? -1 : 0;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (size_t at = 0; at < size; at += page) {
+        unsigned char flag[2] = {0};
+        if (syscall(SYS_mincore, (char *)address + at, 4096, flag)) return -1;
+        flags[at / page] = flag[0];
+    }
+    return 0;
 }
+
+/* On s390x it forgets the nanoseconds. */
+struct stat;
+int fstat(int fd, struct stat *st) { return (int)syscall(SYS_newfstatat, fd, "", st, AT_EMPTY_PATH); }
+int fstat64(int fd, struct stat *st) { return fstat(fd, st); }
 END
-    start+=(--preload "$work/mincore.so")
+    start+=(--preload "$work/mended-$1.so")
 }
 
 # make_venv: a virtual environment in $venv, with a script as interpreter.
@@ -114,9 +122,8 @@ lane() {
     system_packages "$compiler-gcc" "gcc-$compiler" "libc6-dev-$3-cross"
     debian=$(cached "debian-$3" "$suite $version $(declare -f unpack_debian)" unpack_debian "$3")
     lib=$debian/usr/lib/$4
-    start=("${@:9}" "$lib/$8" --library-path "$lib:$lib/blas:$lib/lapack")
-
-    if [ "$cpu" = aarch64 ]; then preload_mincore "$compiler"; fi
+    start=("${@:9}" "$lib/$8" --library-path "$lib")
+    if [ $# -gt 8 ]; then mend_emulator "$compiler"; fi
 
     "$compiler-gcc" -std=gnu11 -O2 -g -Wall -Wextra -Werror -I"$platform" \
         "$root/tests/platform/test_region.c" "$platform/region_posix.c" -o "$work/test_region-$cpu"
