@@ -32,17 +32,8 @@ def small():
         yield made
 
 
-RANGES = [
-    (0, 0),
-    (0, 1),
-    (0, SIZE),
-    (SIZE, 0),
-    (SIZE - 1, 1),
-    (mmap.PAGESIZE - 1, 2),
-    (1, 32767),
-    (1, 32768),
-    (1, 65537),
-]
+PAGE = mmap.PAGESIZE
+RANGES = [(0, 0), (0, 1), (0, SIZE), (SIZE, 0), (SIZE - 1, 1), (PAGE - 1, 2), (1, 32767), (1, 32768), (1, 65537)]
 
 
 @pytest.mark.parametrize(("offset", "size"), RANGES)
