@@ -54,7 +54,7 @@ def memory_limit(nbytes: int) -> str:
         return "the system does not promise that much memory (commit limit: what it has and the paging files)"
     promise = "the system does not promise that much memory (overcommit, vm.overcommit_memory)"
     if ADDRESS_SPACE == 1 << 32:
-        return f"the {ADDRESS_SPACE} bytes of address space of a 32-bit process have no such gap, or {promise}"
+        return f"no such gap is left in the address space of a 32-bit process, {ADDRESS_SPACE} bytes, or {promise}"
     return promise
 
 
