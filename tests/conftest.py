@@ -38,7 +38,7 @@ PLATFORMS = {
     "posix": (sys.platform != "win32", "needs FIFOs, permissions, descriptors or resource limits of a POSIX system"),
     "replaces": (sys.platform != "win32", "Windows replaces no file that somebody has open"),
     "more_than_wine": (not runs_under_wine(), "Wine cannot, Windows can"),
-    "native": (not EMULATOR, f"needs a limit that {EMULATOR} does not pass on to the system"),
+    "native": (not EMULATOR, f"needs a call, a limit or an address space that {EMULATOR} does not pass on"),
     "linux": (sys.platform == "linux", "needs /proc or a limit that only Linux has"),
     "unsanitized": (
         not re.search("lib[at]san", os.environ.get("LD_PRELOAD", "")),

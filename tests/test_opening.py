@@ -313,7 +313,11 @@ def test_sizes_around_a_page_work_in_every_mode(make_file, tmp_path, mode, size)
 
 
 @pytest.mark.parametrize(
-    "size", [(5 << 30) + 3, pytest.param(1 << 40, marks=pytest.mark.more_than_wine)], ids=["5 GiB", "1 TiB"]
+    "size",
+    [
+        pytest.param((5 << 30) + 3, id="5 GiB"),
+        pytest.param(1 << 40, id="1 TiB", marks=[pytest.mark.more_than_wine, pytest.mark.native]),
+    ],
 )
 @pytest.mark.skipif(sys.maxsize < 1 << 40, reason="needs a 64-bit address space")
 def test_sparse_files_beyond_4_gib_are_mapped_whole(tmp_path, size):

@@ -91,6 +91,7 @@ def pages_met(rows, row_nbytes, start=0):
 
 
 @pytest.mark.linux
+@pytest.mark.native
 def test_advise_changes_the_intent_of_the_whole_map(path):
     with MemMap.open(path, access="random") as mm:
         assert (mm.access, "rr" in mapping_field(path, "VmFlags").split()) == ("random", True)
@@ -102,6 +103,7 @@ def test_advise_changes_the_intent_of_the_whole_map(path):
 
 
 @pytest.mark.linux
+@pytest.mark.native
 def test_resize_keeps_the_intent(path):
     with MemMap.open(path, "r+", access="random") as mm:
         mm.resize(10 * PAGE)
@@ -168,7 +170,7 @@ def test_evict_leaves_locked_pages_and_takes_their_neighbours():
 
 
 @pytest.mark.linux
-@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+@pytest.mark.parametrize("mode", ["r", "r+", pytest.param("c", marks=pytest.mark.native)])
 def test_evicted_pages_leave_the_process_and_the_cache(on_disk, mode):
     with MemMap.open(on_disk, mode) as mm:
         total = int(mm[...].sum(dtype="u8"))
@@ -339,6 +341,7 @@ def test_residency_of_anonymous_memory_tells_which_pages_were_written():
 @pytest.mark.linux
 @pytest.mark.skipif(sys.platform == "linux" and os.geteuid() != 0, reason="needs root, to make a file of another owner")
 @pytest.mark.usefixtures("on_disk")
+@pytest.mark.native
 def test_residency_is_right_for_a_file_of_another_owner_and_leaves_its_pages_alone(run_python):
     code = """if True:
         import os, sys, tempfile

@@ -57,7 +57,9 @@ def test_a_pickle_opens_the_same_file_with_the_same_layout(path, mode, layout, p
             assert again in open_maps()
 
 
-@pytest.mark.parametrize("nbytes", [0, 1, 1 << 20, 1 << (40 if sys.maxsize > 1 << 40 else 30)])
+@pytest.mark.parametrize(
+    "nbytes", [0, 1, 1 << 20, pytest.param(1 << (40 if sys.maxsize > 1 << 40 else 30), marks=pytest.mark.native)]
+)
 def test_a_pickle_is_small_whatever_the_size(tmp_path, nbytes):
     path = tmp_path / ("long-name-" * 20)
     with open(path, "wb") as file:

@@ -55,14 +55,17 @@ mend_emulator() {
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* It fills in a flag for each page of the system below; this passes on that of the first 4 KiB of every larger page. */
+/* It fills in a flag for each page of the system below; here one of those is enough, and the last page may lack some. */
 int mincore(void *address, size_t size, unsigned char *flags)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (size_t at = 0; at < size; at += page) {
-        unsigned char flag[2] = {0};
-        if (syscall(SYS_mincore, (char *)address + at, 4096, flag)) return -1;
-        flags[at / page] = flag[0];
+        flags[at / page] = 0;
+        for (size_t part = 0; part < page; part += 4096) {
+            unsigned char flag[2] = {0};
+            if (!syscall(SYS_mincore, (char *)address + at + part, 4096, flag)) flags[at / page] |= flag[0];
+            else if (part == 0) return -1;
+        }
     }
     return 0;
 }
