@@ -73,7 +73,7 @@ check_address() {
 check_thread() {
     local tests log=$work/users.log flags
     # the interpreter is not instrumented, but its lock is made of calls that are watched
-    before=(setarch -R env "LD_PRELOAD=$(runtime libtsan.so)" TSAN_OPTIONS="log_path=$findings/tsan")
+    before=(setarch -R env "LD_PRELOAD=$(runtime libtsan.so)" TSAN_OPTIONS="suppressions=$root/tools/ci/tsan.supp:print_suppressions=0:log_path=$findings/tsan")
     setarch -R true 2>/dev/null || before=("${before[@]:2}") # not in every container; only some kernels need it
     build -fsanitize=thread
     must_find "data race" race
