@@ -7,8 +7,11 @@ zig_version=0.17.1
 zig() { "$tools/bin/python" -m ziglang "$@"; }
 
 c_layer() { # TARGET: into $work/TARGET
-    zig cc -target "$1" -std=gnu11 -O2 -Wall -Wextra -Werror -I"$platform" \
-        "$root/tests/platform/test_region.c" "$platform/region_posix.c" -o "$work/$1"
+    local test
+    for test in region fault_posix; do
+        zig cc -target "$1" -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -I"$platform" \
+            "$root/tests/platform/test_$test.c" "$platform"/{fault,region}_posix.c -o "$work/$1-$test"
+    done
 }
 
 # The C that Cython writes, with the options of the project's own build.
@@ -31,7 +34,7 @@ extension_modules() { # TARGET ARCHITECTURE
     for source in "$work"/build/scikitplot/memmap/*.p/*.pyx.c; do
         zig cc -target "$1" -std=gnu11 -O2 -shared -undefined dynamic_lookup -DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION \
             -DNPY_TARGET_VERSION=NPY_2_0_API_VERSION -I"$python_include" -I"$numpy/include" \
-            -I"$platform/.." "$source" "$platform/region_posix.c" -o "$work/$(basename "$source" .pyx.c)-$1.so"
+            -I"$platform/.." "$source" "$platform"/{fault,region}_posix.c -o "$work/$(basename "$source" .pyx.c)-$1.so"
     done
 }
 
@@ -51,5 +54,5 @@ done
 
 c_layer x86_64-linux-musl
 mkdir "$work/files"
-"$work/x86_64-linux-musl" "$work/files" | tee "$work/log"
+for test in region fault_posix; do "$work/x86_64-linux-musl-$test" "$work/files" | tee -a "$work/log"; done
 report counts "C layer, Linux x86_64 with musl" "$work/log" "a static program"

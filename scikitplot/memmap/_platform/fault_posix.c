@@ -1,0 +1,625 @@
+/* fault_posix.c - fault.h on Linux, by SIGBUS; macOS and the BSDs by the same code, compiled only. */
+#define _GNU_SOURCE
+#define _DARWIN_C_SOURCE
+#define _FILE_OFFSET_BITS 64
+
+#include "fault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifdef __linux__
+#include <linux/magic.h>
+#include <sys/statfs.h>
+#include <ucontext.h>
+#endif
+
+#ifndef MAP_NORESERVE
+#define MAP_NORESERVE 0
+#endif
+#ifndef SI_KERNEL
+#define SI_KERNEL 0x80 /* Linux: a fault without an address */
+#endif
+
+enum {
+    CHUNK = 256,              /* guards allocated at a time */
+    SAME_FAULT_LIMIT = 100000 /* a page that was repaired this often in a row cannot be */
+};
+static const size_t MOST_IN_MEMORY = (size_t)64 << 20; /* bytes that stores into one lost tail may take up */
+static const size_t LARGEST_WINDOW = (size_t)1 << 20;  /* bytes blanked at once on a device that fails */
+
+struct fault_guard {
+    /* what the handler searches */
+    _Atomic(uintptr_t) low, high; /* low is 0 while the guard is free */
+    _Atomic(uint32_t) pins;
+    atomic_flag locked;
+    fault_word damage;
+    /* what was mapped */
+    region_file file;
+    char *path;
+    uint64_t device, inode, offset; /* of the first page in the file */
+    region_intent intent;
+    uintptr_t first, end;  /* what low and high were published as: whole pages */
+    uintptr_t start, stop; /* the bytes that were asked for */
+    /* what was repaired: written under the lock */
+    uintptr_t tail;              /* from here on nothing of the file is left; `end` if all is */
+    int is_private;              /* the whole mapping has become copy-on-write */
+    uint64_t *rescued, *blanked; /* a bit per page: memory with stores that found no room; zeros instead of data */
+    uintptr_t failed_up_to;      /* the end of the last window blanked, and its size */
+    size_t window;
+    uint32_t rescues, repeats;
+    uintptr_t first_lost, behind_last;
+    fault_guard *next_free;
+};
+
+typedef struct chunk {
+    fault_guard guards[CHUNK];
+    _Atomic(uint32_t) used;
+    struct chunk *_Atomic next;
+} chunk;
+
+static chunk first_chunk; /* so that the first mapping allocates nothing */
+static chunk *last_chunk = &first_chunk;
+static fault_guard *free_guards;
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER; /* never taken by the handler */
+
+static void (*_Atomic notify_user)(fault_guard *);
+
+/* The handlers that were there before, the last one first; never freed: one may be running. */
+typedef struct handler {
+    struct sigaction act;
+    struct handler *older;
+} handler;
+static handler *_Atomic previous;
+
+static int sink = -1;                      /* a file without memory of its own, for stores that nobody will ever read */
+
+static uintptr_t page_size(void) { return (uintptr_t)region_page_size(); }
+static uintptr_t page_up(uintptr_t address) { return (address + page_size() - 1) & ~(page_size() - 1); }
+
+/* --- in the handler: pages -------------------------------------------------------------------------------------- */
+
+static size_t page_number(const fault_guard *guard, uintptr_t page) { return (page - guard->first) / page_size(); }
+
+static int is_marked(const fault_guard *guard, const uint64_t *pages, uintptr_t page)
+{
+    size_t i = page_number(guard, page);
+    return pages && pages[i / 64] >> (i % 64) & 1;
+}
+
+/* Bits come from mmap, which takes memory only for those that are set. */
+static size_t bits_size(const fault_guard *guard) { return page_number(guard, guard->end) / 8 + 8; }
+
+static int mark(fault_guard *guard, uint64_t **pages, uintptr_t from, uintptr_t to)
+{
+    if (!*pages) {
+        void *bits = mmap(NULL, bits_size(guard), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_NORESERVE, -1, 0);
+        if (bits == MAP_FAILED) return 0;
+        *pages = bits;
+    }
+    for (size_t i = page_number(guard, from), end = page_number(guard, to); i < end; i++)
+        (*pages)[i / 64] |= (uint64_t)1 << (i % 64);
+    return 1;
+}
+
+static int is_lost(const fault_guard *guard, uintptr_t page)
+{
+    return page >= guard->tail || is_marked(guard, guard->rescued, page) || is_marked(guard, guard->blanked, page);
+}
+
+/* The first page in (from, to) that is lost already, else `to`. */
+static uintptr_t next_lost(const fault_guard *guard, uintptr_t from, uintptr_t to)
+{
+    uintptr_t page = from + page_size();
+    while (page < to && !is_lost(guard, page)) page += page_size();
+    return page < to ? page : to;
+}
+
+static int protection(const fault_guard *guard)
+{
+    return guard->intent == REGION_READ ? PROT_READ : PROT_READ | PROT_WRITE;
+}
+
+static int put_memory(fault_guard *guard, uintptr_t from, uintptr_t to)
+{
+    guard->repeats = 0;
+    return mmap((void *)from, to - from, protection(guard), MAP_PRIVATE | MAP_ANON | MAP_FIXED | MAP_NORESERVE, -1, 0) !=
+           MAP_FAILED;
+}
+
+/* Memory that stores into a lost tail cannot fill up: every 16 MiB of it (more, if they would be more than 4096 pieces)
+ * are the same. */
+static int put_sink(fault_guard *guard, uintptr_t from, uintptr_t to)
+{
+    size_t piece = (size_t)16 << 20;
+    guard->repeats = 0;
+    while ((to - from) / piece > 4096) piece *= 2;
+    for (uintptr_t place = from; place < to; place += piece) {
+        size_t size = to - place < piece ? to - place : piece;
+        if (mmap((void *)place, size, protection(guard), MAP_SHARED | MAP_FIXED, sink, 0) == MAP_FAILED) return 0;
+    }
+    return 1;
+}
+
+static uint64_t place_in_file(const fault_guard *guard, uintptr_t page) { return guard->offset + (page - guard->first); }
+
+/* --- in the handler: what each kind of loss needs ----------------------------------------------------------------- */
+
+static int repair_truncated(fault_guard *guard, uint64_t size)
+{
+    uint64_t end = (size + page_size() - 1) / page_size() * page_size();
+    uintptr_t from = guard->first + (end > guard->offset ? (uintptr_t)(end - guard->offset) : 0);
+    int bounded = guard->intent == REGION_READ || guard->tail - from <= MOST_IN_MEMORY || sink < 0;
+    if (!(bounded ? put_memory : put_sink)(guard, from, guard->tail)) return 0;
+    guard->tail = from;
+    return 1;
+}
+
+#ifdef __linux__
+static int is_in_memory(int fd)
+{
+    struct statfs system;
+    return fstatfs(fd, &system) == 0 && system.f_type == TMPFS_MAGIC;
+}
+#else
+static int is_in_memory(int fd)
+{
+    (void)fd;
+    return 0;
+}
+#endif
+
+/* How much of the file, from a page on, is a hole: 0 if the page is not in one. */
+static uint64_t hole_size(int fd, uint64_t place)
+{
+    off_t data = lseek(fd, (off_t)place, SEEK_DATA);
+    if (data < 0) return errno == ENXIO ? UINT64_MAX - place : 0;
+    return (uint64_t)data - place;
+}
+
+/* A store that finds no room.  The mapping becomes a copy-on-write one of the same file: what was there stays, further
+ * stores stay in memory.  On tmpfs even that needs room, for a hole at least: there memory replaces the hole, in
+ * windows that grow, since the system bounds the number of mappings. */
+static int repair_no_space(fault_guard *guard, int fd, uintptr_t page, uint64_t hole)
+{
+    if (!is_in_memory(fd)) {
+        if (guard->is_private) return 1; /* another thread was first */
+        for (uintptr_t from = guard->first, to; from < guard->tail; from = to) {
+            to = next_lost(guard, from, guard->tail);
+            if (!is_lost(guard, from) && mmap((void *)from, to - from, protection(guard),
+                     MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, (off_t)place_in_file(guard, from)) == MAP_FAILED)
+                return 0;
+        }
+        guard->is_private = 1;
+        guard->repeats = 0;
+        return 1;
+    }
+    uint32_t doublings = guard->rescues++ / 16;
+    uint64_t window = (uint64_t)page_size() << (doublings < 30 ? doublings : 30);
+    if (window > hole) window = hole & ~(uint64_t)(page_size() - 1);
+    if (window < page_size()) window = page_size();
+    uintptr_t to = guard->tail - page < window ? guard->tail : page + (uintptr_t)window;
+    to = next_lost(guard, page, to);
+    return mark(guard, &guard->rescued, page, to) && put_memory(guard, page, to);
+}
+
+/* Zeros, in windows that double while one fault follows the other. */
+static int repair_blank(fault_guard *guard, uintptr_t page)
+{
+    if (page != guard->failed_up_to) guard->window = page_size();
+    else if (guard->window < LARGEST_WINDOW) guard->window *= 2;
+    uintptr_t to = guard->tail - page < guard->window ? guard->tail : page + guard->window;
+    to = guard->failed_up_to = next_lost(guard, page, to);
+    return mark(guard, &guard->blanked, page, to) && put_memory(guard, page, to);
+}
+
+static void lock(fault_guard *guard)
+{
+    for (unsigned tries = 0; atomic_flag_test_and_set_explicit(&guard->locked, memory_order_acquire); tries++)
+        if (tries % 64 == 63) sched_yield();
+}
+
+static void unlock(fault_guard *guard) { atomic_flag_clear_explicit(&guard->locked, memory_order_release); }
+
+/* With all signals blocked: the handler must find nobody at it in its own thread. */
+static void lock_from_outside(fault_guard *guard, sigset_t *before)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+    lock(guard);
+}
+
+static void unlock_from_outside(fault_guard *guard, const sigset_t *before)
+{
+    unlock(guard);
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+void fault_describe(fault_guard *guard, fault_report *report)
+{
+    sigset_t before;
+    lock_from_outside(guard, &before);
+    report->damage = guard->damage;
+    report->start = guard->first_lost > guard->start ? guard->first_lost - guard->start : 0;
+    report->stop = (guard->behind_last < guard->stop ? guard->behind_last : guard->stop) - guard->start;
+    report->path[0] = report->path[sizeof report->path - 1] = 0;
+    if (guard->path) strncpy(report->path, guard->path, sizeof report->path - 1);
+    unlock_from_outside(guard, &before);
+}
+
+/* --- the handler ------------------------------------------------------------------------------------------------ */
+
+/* A guard that covers the address, pinned, so that the range stays what it is. */
+static fault_guard *find(uintptr_t address)
+{
+    for (chunk *part = &first_chunk; part; part = atomic_load_explicit(&part->next, memory_order_acquire)) {
+        uint32_t used = atomic_load_explicit(&part->used, memory_order_acquire);
+        for (fault_guard *guard = part->guards; guard < part->guards + used; guard++) {
+            uintptr_t low = atomic_load_explicit(&guard->low, memory_order_acquire);
+            if (!low || address < low || address >= atomic_load_explicit(&guard->high, memory_order_relaxed)) continue;
+            atomic_fetch_add(&guard->pins, 1);
+            low = atomic_load(&guard->low); /* again: fault_unwatch() clears it first, and looks at the pins then */
+            if (low && address >= low && address < atomic_load(&guard->high)) return guard;
+            atomic_fetch_sub(&guard->pins, 1);
+        }
+    }
+    return NULL;
+}
+
+static int was_store(const fault_guard *guard, const void *context)
+{
+#if defined(__linux__) && defined(__x86_64__)
+    (void)guard;
+    return (((const ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 2) != 0; /* the error code of the page fault */
+#else
+    (void)context;
+    return guard->intent != REGION_READ; /* not known: it may have been */
+#endif
+}
+
+/* The file behind a guard, open: its own, or that at its path, if it is the same still. */
+static int open_file(const fault_guard *guard, struct stat *st)
+{
+    int fd = guard->file != REGION_NO_FILE ? (int)guard->file
+             : guard->path ? open(guard->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+                           : -1;
+    if (fd < 0) return -1;
+    if (fstat(fd, st) == 0 && (uint64_t)st->st_dev == guard->device && (uint64_t)st->st_ino == guard->inode) return fd;
+    if (guard->file == REGION_NO_FILE) close(fd);
+    return -1;
+}
+
+static int replace_page(fault_guard *guard, uintptr_t page, int stored)
+{
+    struct stat st;
+    uint64_t place = place_in_file(guard, page), hole = 0;
+    char byte;
+    int kind, done, fd = open_file(guard, &st);
+    if (fd < 0) kind = FAULT_UNKNOWN;
+    else if (place >= (uint64_t)st.st_size) kind = FAULT_TRUNCATED;
+    else if ((hole = hole_size(fd, place)) || pread(fd, &byte, 1, (off_t)place) == 1) kind = FAULT_NO_SPACE;
+    else kind = FAULT_IO;
+    if (kind == FAULT_TRUNCATED) done = repair_truncated(guard, (uint64_t)st.st_size);
+    else if (kind == FAULT_NO_SPACE) done = repair_no_space(guard, fd, page, hole);
+    else done = repair_blank(guard, page);
+    if (fd >= 0 && guard->file == REGION_NO_FILE) close(fd);
+    if (!done) return 0;
+    if (page < guard->first_lost) guard->first_lost = kind == FAULT_TRUNCATED ? guard->tail : page;
+    if (page >= guard->behind_last) guard->behind_last = kind == FAULT_TRUNCATED ? guard->end : page + page_size();
+    guard->damage |= (uint32_t)kind | (stored ? FAULT_STORED : 0);
+    return 1;
+}
+
+static int repair(uintptr_t address, const void *context)
+{
+    fault_guard *guard = find(address);
+    if (!guard) return 0;
+    uintptr_t page = address & ~(page_size() - 1);
+    int done;
+    lock(guard);
+    if (guard->repeats++ > SAME_FAULT_LIMIT) done = 0;
+    else if (is_lost(guard, page)) done = 1; /* another thread was first */
+    else done = replace_page(guard, page, was_store(guard, context));
+    unlock(guard);
+    void (*notify)(fault_guard *) = atomic_load(&notify_user);
+    if (done && notify) notify(guard);
+    atomic_fetch_sub(&guard->pins, 1);
+    return done;
+}
+
+/* --- faults of others --------------------------------------------------------------------------------------------- */
+
+/* Ask for the default action.  A fault happens again when the handler returns, with its true context in the core. */
+static void let_it_end(int is_fault)
+{
+    struct sigaction act = {.sa_handler = SIG_DFL};
+    sigset_t only;
+    sigaction(SIGBUS, &act, NULL);
+    if (is_fault) return;
+    raise(SIGBUS);
+    sigemptyset(&only);
+    sigaddset(&only, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &only, NULL);
+}
+
+/* The handler that was there before has one try per thread and address: most only say something and return. */
+static void pass_on(int number, siginfo_t *info, void *context, int is_fault)
+{
+    static _Atomic(uintptr_t) last_address, last_thread;
+    const handler *before = atomic_load(&previous);
+    const struct sigaction *other = before ? &before->act : NULL;
+    if (!other || other->sa_handler == SIG_DFL) {
+        let_it_end(is_fault);
+        return;
+    }
+    if (other->sa_handler == SIG_IGN) { /* a fault cannot be ignored */
+        if (is_fault) let_it_end(1);
+        return;
+    }
+    uintptr_t address = is_fault ? (uintptr_t)info->si_addr : 0, thread = (uintptr_t)pthread_self();
+    int again = atomic_exchange(&last_address, address) == address;
+    again &= atomic_exchange(&last_thread, thread) == thread;
+    if (is_fault && again) {
+        let_it_end(1);
+        return;
+    }
+    if (other->sa_flags & SA_SIGINFO) other->sa_sigaction(number, info, context);
+    else other->sa_handler(number);
+}
+
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+    int error = errno;
+    int is_fault = info->si_code > 0 && info->si_code != SI_KERNEL;
+    if (!is_fault || !repair((uintptr_t)info->si_addr, context)) pass_on(number, info, context, is_fault);
+    errno = error;
+}
+
+/* --- from outside the handler ------------------------------------------------------------------------------------- */
+
+static void before_fork(void) { pthread_mutex_lock(&registry); }
+static void in_parent(void) { pthread_mutex_unlock(&registry); }
+
+/* Threads that were in the handler do not exist in the child. */
+static void in_child(void)
+{
+    pthread_mutex_init(&registry, NULL);
+    for (chunk *part = &first_chunk; part; part = part->next)
+        for (fault_guard *guard = part->guards; guard < part->guards + part->used; guard++) {
+            guard->pins = 0;
+            unlock(guard);
+        }
+}
+
+static int is_ours(const struct sigaction *act) { return act->sa_flags & SA_SIGINFO && act->sa_sigaction == on_fault; }
+
+static int put_in_front(void)
+{
+    struct sigaction now, act = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+    if (sigaction(SIGBUS, NULL, &now)) return errno;
+    if (is_ours(&now)) return 0;
+    handler *other = malloc(sizeof *other);
+    if (!other) return ENOMEM;
+    other->act = now;
+    other->older = atomic_load(&previous);
+    atomic_store(&previous, other); /* first: ours may run at once */
+    act.sa_sigaction = on_fault;
+    sigfillset(&act.sa_mask); /* nothing comes in between while the lock of a guard is held */
+    return sigaction(SIGBUS, &act, NULL) ? errno : 0;
+}
+
+int fault_install(void (*notify)(fault_guard *))
+{
+    static int is_prepared;
+    struct sigaction now;
+    atomic_store(&notify_user, notify);
+    if (sigaction(SIGBUS, NULL, &now)) return errno;
+    if (is_ours(&now)) return 0;
+    pthread_mutex_lock(&registry);
+    if (!is_prepared) {
+        is_prepared = 1;
+        pthread_atfork(before_fork, in_parent, in_child);
+#ifdef __linux__
+        sink = memfd_create("lost stores", MFD_CLOEXEC);
+        if (sink >= 0 && ftruncate(sink, (off_t)1 << 40)) sink = -1;
+#endif
+    }
+    int error = put_in_front();
+    pthread_mutex_unlock(&registry);
+    return error;
+}
+
+int fault_uninstall(void)
+{
+    struct sigaction now;
+    if (sigaction(SIGBUS, NULL, &now)) return errno;
+    if (!is_ours(&now)) return 0;
+    return sigaction(SIGBUS, &atomic_load(&previous)->act, NULL) ? errno : 0;
+}
+
+static fault_guard *take_guard(void)
+{
+    fault_guard *guard = free_guards;
+    if (guard) {
+        free_guards = guard->next_free;
+        return guard;
+    }
+    if (last_chunk->used == CHUNK) {
+        chunk *more = calloc(1, sizeof *more);
+        if (!more) return NULL;
+        atomic_store_explicit(&last_chunk->next, more, memory_order_release);
+        last_chunk = more;
+    }
+    guard = &last_chunk->guards[last_chunk->used];
+    atomic_store_explicit(&last_chunk->used, last_chunk->used + 1, memory_order_release);
+    return guard;
+}
+
+static void give_back(fault_guard *guard)
+{
+    pthread_mutex_lock(&registry);
+    guard->next_free = free_guards;
+    free_guards = guard;
+    pthread_mutex_unlock(&registry);
+}
+
+/* Nothing has been repaired, or all of it has been made good. */
+static void reset(fault_guard *guard)
+{
+    if (guard->rescued) munmap(guard->rescued, bits_size(guard));
+    if (guard->blanked) munmap(guard->blanked, bits_size(guard));
+    guard->rescued = guard->blanked = NULL;
+    guard->tail = guard->end;
+    guard->is_private = 0;
+    guard->failed_up_to = guard->behind_last = 0;
+    guard->first_lost = UINTPTR_MAX;
+    guard->rescues = guard->repeats = 0;
+    guard->damage = 0;
+}
+
+int fault_watch(void *address, size_t size, region_file file, const char *path, const region_info *info,
+                region_intent intent, uint64_t offset, fault_guard **result)
+{
+    uintptr_t start = (uintptr_t)address, low = start & ~(page_size() - 1);
+    pthread_mutex_lock(&registry);
+    fault_guard *guard = take_guard();
+    pthread_mutex_unlock(&registry);
+    if (!guard) return ENOMEM;
+    guard->path = path ? strdup(path) : NULL;
+    guard->file = file;
+    guard->device = info->device;
+    guard->inode = info->inode;
+    guard->intent = intent;
+    guard->start = start;
+    guard->stop = start + size;
+    guard->first = low;
+    guard->end = page_up(start + size);
+    guard->offset = offset - (start - low);
+    reset(guard);
+    atomic_store(&guard->high, guard->end);
+    atomic_store(&guard->low, low); /* last */
+    *result = guard;
+    return 0;
+}
+
+void fault_unwatch(fault_guard *guard)
+{
+    atomic_store(&guard->low, 0);
+    while (atomic_load(&guard->pins)) sched_yield();
+    reset(guard);
+    free(guard->path);
+    give_back(guard);
+}
+
+const fault_word *fault_damage(const fault_guard *guard) { return &guard->damage; }
+
+/* --- recovery ----------------------------------------------------------------------------------------------------- */
+
+/* Which of `count` pages this process has a copy of its own of. */
+static int find_copies(uintptr_t page, size_t count, unsigned char *is_copy)
+{
+    memset(is_copy, 1, count);
+#ifdef __linux__
+    uint64_t entries[CHUNK]; /* Documentation/admin-guide/mm/pagemap.rst: bit 63 present, 62 swapped, 61 of a file */
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return errno;
+    ssize_t got = pread(fd, entries, count * sizeof *entries, (off_t)(page / page_size() * sizeof *entries));
+    close(fd);
+    if (got != (ssize_t)(count * sizeof *entries)) return EIO;
+    for (size_t i = 0; i < count; i++) is_copy[i] = entries[i] >> 62 && !(entries[i] >> 61 & 1);
+#else
+    (void)page;
+#endif
+    return 0;
+}
+
+static int is_zero(const char *bytes, size_t size) { return !size || (!*bytes && !memcmp(bytes, bytes + 1, size - 1)); }
+
+static int write_page(const fault_guard *guard, int fd, uint64_t file_size, uintptr_t page)
+{
+    uint64_t place = place_in_file(guard, page);
+    size_t size = file_size - place < page_size() ? (size_t)(file_size - place) : page_size();
+    const char *bytes = (const char *)page;
+    if (is_zero(bytes, size) && hole_size(fd, place)) return 0;
+    while (size) {
+        ssize_t written = pwrite(fd, bytes, size, (off_t)place);
+        if (written <= 0 && !(written < 0 && errno == EINTR)) return written ? errno : ENOSPC;
+        if (written < 0) continue;
+        bytes += written;
+        place += (uint64_t)written;
+        size -= (size_t)written;
+    }
+    return 0;
+}
+
+/* Write the stores that found no room to the file. */
+static int write_back(const fault_guard *guard, int fd, uint64_t file_size)
+{
+    unsigned char is_copy[CHUNK];
+    if (!guard->is_private && !guard->rescued) return 0;
+    for (uintptr_t page = guard->first; page < guard->tail;) {
+        size_t left = (guard->tail - page) / page_size(), count = left < CHUNK ? left : CHUNK;
+        int error = find_copies(page, count, is_copy);
+        for (size_t i = 0; i < count && !error; i++, page += page_size())
+            if (is_copy[i] && (guard->is_private || is_marked(guard, guard->rescued, page)) &&
+                !is_marked(guard, guard->blanked, page))
+                error = write_page(guard, fd, file_size, page);
+        if (error) return error;
+    }
+    return 0;
+}
+
+/* Whether the device can be read again where it failed. */
+static int can_read(const fault_guard *guard, int fd)
+{
+    char byte;
+    for (uintptr_t page = guard->first; guard->blanked && page < guard->tail; page += page_size())
+        if (is_marked(guard, guard->blanked, page) && pread(fd, &byte, 1, (off_t)place_in_file(guard, page)) != 1) return 0;
+    return 1;
+}
+
+static int map_again(const fault_guard *guard, int fd, uintptr_t from, uintptr_t to)
+{
+    int flags = MAP_FIXED | (guard->intent == REGION_COPY ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED);
+    if (from == to) return 0;
+    return mmap((void *)from, to - from, protection(guard), flags, fd, (off_t)place_in_file(guard, from)) == MAP_FAILED
+               ? errno
+               : 0;
+}
+
+static int recover(fault_guard *guard, int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st)) return errno;
+    uint64_t end = guard->offset + (guard->end - guard->first), size = (uint64_t)st.st_size;
+    if ((size + page_size() - 1) / page_size() * page_size() < end) return ENODATA;
+    int error = guard->intent == REGION_WRITE ? write_back(guard, fd, size) : 0;
+    if (error) return error;
+    if (!can_read(guard, fd)) return EIO;
+    if (guard->is_private) return map_again(guard, fd, guard->first, guard->end);
+    for (uintptr_t page = guard->first; page < guard->tail && !error; page += page_size())
+        if (is_marked(guard, guard->blanked, page) ||
+            (guard->intent != REGION_COPY && is_marked(guard, guard->rescued, page))) /* copies are what they should be */
+            error = map_again(guard, fd, page, page + page_size());
+    return error ? error : map_again(guard, fd, guard->tail, guard->end);
+}
+
+int fault_recover(fault_guard *guard, region_file file)
+{
+    sigset_t before;
+    lock_from_outside(guard, &before);
+    int error = guard->damage ? recover(guard, (int)file) : 0;
+    if (!error) reset(guard);
+    unlock_from_outside(guard, &before);
+    return error;
+}

@@ -1,0 +1,531 @@
+/* test_fault.c - the promises of fault.h, each in a process of its own.  Usage: test_fault DIRECTORY */
+#define _GNU_SOURCE
+#define _DARWIN_C_SOURCE
+
+#include "fault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *directory;
+static char path[4096];
+
+#define CHECK(expression)                                                   \
+    do {                                                                    \
+        if (!(expression)) {                                                \
+            printf("%s:%d: not so: %s\n", __FILE__, __LINE__, #expression); \
+            exit(1);                                                        \
+        }                                                                   \
+    } while (0)
+
+#ifdef __SANITIZE_THREAD__ /* for which mmap() in the handler is a store to what others touch */
+#define UNSEEN_BY_TSAN __attribute__((no_sanitize("thread")))
+#else
+#define UNSEEN_BY_TSAN
+#endif
+
+/* --- a guarded map ------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    region_file file;
+    volatile unsigned char *bytes;
+    size_t size;
+    fault_guard *guard;
+} map;
+
+static size_t page;
+static _Atomic(int) notified;
+
+static void count_notes(fault_guard *guard) { notified += *fault_damage(guard) != 0; }
+
+/* A file full of 7s, mapped from `offset` on; a map for reading keeps no file open. */
+static map open_map(size_t size, region_intent intent, uint64_t offset)
+{
+    map m = {.size = size};
+    region_info info;
+    void *address;
+    CHECK(!region_file_create(path, &m.file));
+    CHECK(!region_file_resize(m.file, offset + size, 1));
+    unsigned char *sevens = malloc(1 << 20);
+    memset(sevens, 7, 1 << 20);
+    size_t known = offset + size < 1 << 20 ? (size_t)offset + size : 1 << 20;
+    CHECK(pwrite((int)m.file, sevens, known, 0) == (ssize_t)known);
+    free(sevens);
+    CHECK(!region_file_info(m.file, &info));
+    CHECK(!region_map(m.file, intent, offset, size, &address));
+    m.bytes = address;
+    CHECK(!fault_install(count_notes));
+    CHECK(!fault_watch(address, size, intent == REGION_READ ? REGION_NO_FILE : m.file, path, &info, intent, offset, &m.guard));
+    return m;
+}
+
+static uint32_t damage(const map *m) { return *fault_damage(m->guard); }
+static void cut(uint64_t size) { CHECK(!truncate(path, (off_t)size)); }
+
+static void close_map(map *m)
+{
+    fault_unwatch(m->guard);
+    CHECK(!region_unmap((void *)m->bytes, m->size));
+}
+
+/* --- truncation --------------------------------------------------------------------------------------------------- */
+
+static void a_lost_tail_reads_as_zeros_and_is_reported(void)
+{
+    map m = open_map(64 * page, REGION_READ, 0);
+    fault_report report;
+    cut(10 * page);
+    CHECK(!damage(&m));
+    CHECK(m.bytes[40 * page] == 0);
+    CHECK(damage(&m) == FAULT_TRUNCATED);
+    CHECK(m.bytes[10 * page] == 0 && m.bytes[64 * page - 1] == 0);
+    CHECK(m.bytes[10 * page - 1] == 7);
+    CHECK(notified == 1); /* the whole tail at once */
+    fault_describe(m.guard, &report);
+    CHECK(report.start == 10 * page && report.stop == 64 * page && !strcmp(report.path, path));
+    close_map(&m);
+}
+
+static void an_offset_in_the_file_is_counted(void)
+{
+    map m = open_map(16 * page, REGION_WRITE, 3 * page + 100);
+    cut(8 * page);
+    m.bytes[6 * page] = 1;
+    CHECK(damage(&m) == (FAULT_TRUNCATED | FAULT_STORED));
+    CHECK(m.bytes[5 * page - 101] == 7 && m.bytes[5 * page - 100] == 0 && m.bytes[6 * page] == 1);
+    close_map(&m);
+}
+
+static void a_file_that_is_gone_from_its_path_still_reads_as_zeros(void)
+{
+    map m = open_map(16 * page, REGION_READ, 0);
+    char other[5000];
+    snprintf(other, sizeof other, "%s.moved", path);
+    CHECK(!rename(path, other) && !truncate(other, 0));
+    for (size_t i = 0; i < 16; i++) CHECK(m.bytes[i * page] == 0);
+    CHECK(damage(&m) == FAULT_UNKNOWN);
+    CHECK(notified == 5); /* 1, 2, 4, 8 pages and the last */
+    close_map(&m);
+}
+
+static void stores_into_a_large_lost_tail_take_bounded_memory(void)
+{
+    size_t size = (size_t)1 << 40, piece = size / 4096;
+    map m = open_map(size, REGION_WRITE, 0);
+    cut(0);
+    for (size_t i = 0; i < piece; i += page) m.bytes[i] = 1;
+    CHECK(damage(&m) == (FAULT_TRUNCATED | FAULT_STORED));
+    CHECK(m.bytes[piece] == 1 && m.bytes[size - page] == 1); /* the same memory, all over */
+    close_map(&m);
+}
+
+static void what_has_come_back_is_mapped_again(void)
+{
+    for (int i = 0; i < 3; i++) {
+        map m = open_map(16 * page, (region_intent[]){REGION_READ, REGION_WRITE, REGION_COPY}[i], 0);
+        if (i == 2) m.bytes[page] = 9; /* a private store, in a page that is not lost */
+        cut(4 * page);
+        CHECK(m.bytes[8 * page] == 0);
+        CHECK(fault_recover(m.guard, m.file) == ENODATA && damage(&m) == FAULT_TRUNCATED);
+        cut(16 * page);
+        CHECK(pwrite((int)m.file, "x", 1, (off_t)(8 * page)) == 1);
+        CHECK(!fault_recover(m.guard, m.file) && !damage(&m));
+        CHECK(m.bytes[8 * page] == 'x' && m.bytes[0] == 7 && m.bytes[page] == (i == 2 ? 9 : 7));
+        cut(4 * page); /* and it can happen again */
+        CHECK(m.bytes[8 * page] == 0 && damage(&m) == FAULT_TRUNCATED);
+        close_map(&m);
+        unlink(path);
+    }
+}
+
+/* --- a disk without room, a device that fails: these mount, and so need root ---------------------------------------- */
+
+static char disk[4096], image[4096];
+
+static void run(const char *format, ...)
+{
+    char command[9000];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(command, sizeof command, format, arguments);
+    va_end(arguments);
+    CHECK(system(command) == 0);
+}
+
+static void unmount(void)
+{
+    char command[9000];
+    snprintf(command, sizeof command, "umount -l %s", disk);
+    if (system(command)) printf("cannot unmount %s\n", disk);
+}
+
+/* A disk of 16 MiB, which goes with the process; `path` is on it then. */
+static void small_disk(const char *type)
+{
+    snprintf(disk, sizeof disk, "%.2000s.disk", path);
+    snprintf(image, sizeof image, "%.2000s.image", path);
+    CHECK(!mkdir(disk, 0700));
+    if (!strcmp(type, "tmpfs")) run("mount -t tmpfs -o size=16m tmpfs %s", disk);
+    else run("PATH=$PATH:/sbin:/usr/sbin mke2fs -q -F -t %s -m 0 %s 16m 2>/dev/null && mount -o loop %s %s", type, image, image, disk);
+    CHECK(!atexit(unmount));
+    snprintf(path, sizeof path, "%.2000s/data", disk);
+}
+
+static void fill_disk(void)
+{
+    char name[5000];
+    static char block[4096];
+    snprintf(name, sizeof name, "%s/filler", disk);
+    int fd = open(name, O_WRONLY | O_CREAT, 0600);
+    while (write(fd, block, sizeof block) > 0) {}
+    CHECK(errno == ENOSPC && !fsync(fd) && !close(fd));
+}
+
+static unsigned char value_at(size_t i) { return (unsigned char)(i / page % 251 + 1); }
+
+/* Stores all over a sparse file while the disk is full are in the file after room was made and it recovered. */
+static void stores_survive_a_full_disk(const char *type)
+{
+    small_disk(type);
+    size_t size = (size_t)64 << 20, count = 0;
+    map m = open_map(size, REGION_WRITE, 0); /* the first MiB has blocks */
+    fill_disk();
+    for (size_t i = 0, at = 0; i < 1000; i++, at = (at + 7919 * page) % size) m.bytes[at] = value_at(at), count++;
+    for (size_t at = 0; at < 3 * page; at++) m.bytes[at] = 8; /* where there is data already */
+    CHECK(damage(&m) == (FAULT_NO_SPACE | FAULT_STORED));
+    CHECK(fault_recover(m.guard, m.file) == ENOSPC && damage(&m));
+    run("rm %s/filler && sync", disk);
+    CHECK(!fault_recover(m.guard, m.file) && !damage(&m));
+    fault_unwatch(m.guard);
+    CHECK(!region_unmap((void *)m.bytes, m.size));
+    for (size_t i = 0, at = 0; i < count; i++, at = (at + 7919 * page) % size) {
+        unsigned char byte;
+        CHECK(pread((int)m.file, &byte, 1, (off_t)at) == 1 && byte == (at < 3 * page ? 8 : value_at(at)));
+    }
+    unsigned char byte;
+    CHECK(pread((int)m.file, &byte, 1, (off_t)(4 * page + 1)) == 1 && byte == 7);
+    CHECK(!region_file_close(m.file));
+}
+
+static void stores_survive_a_full_tmpfs(void) { stores_survive_a_full_disk("tmpfs"); }
+static void stores_survive_a_full_ext4(void) { stores_survive_a_full_disk("ext4"); }
+static void stores_survive_a_full_ext2(void) { stores_survive_a_full_disk("ext2"); }
+
+static map shared_map;
+
+/* Stores to a byte of its own in each page. */
+UNSEEN_BY_TSAN static void *store_all(void *number)
+{
+    for (size_t i = 0; i < 500; i++) shared_map.bytes[i * 37 % 500 * 3 * page + (size_t)number] = value_at(i);
+    return NULL;
+}
+
+static void stores_of_threads_survive_a_full_disk(const char *type)
+{
+    pthread_t threads[8];
+    small_disk(type);
+    shared_map = open_map((size_t)64 << 20, REGION_WRITE, 0);
+    fill_disk();
+    for (size_t i = 0; i < 8; i++) CHECK(!pthread_create(&threads[i], NULL, store_all, (void *)i));
+    for (size_t i = 0; i < 8; i++) CHECK(!pthread_join(threads[i], NULL));
+    CHECK(damage(&shared_map) == (FAULT_NO_SPACE | FAULT_STORED));
+    run("rm %s/filler && sync", disk);
+    CHECK(!fault_recover(shared_map.guard, shared_map.file));
+    close_map(&shared_map);
+    for (size_t i = 0; i < 500; i++) {
+        unsigned char bytes[8];
+        CHECK(pread((int)shared_map.file, bytes, 8, (off_t)(i * 37 % 500 * 3 * page)) == 8);
+        for (int k = 0; k < 8; k++) CHECK(bytes[k] == value_at(i));
+    }
+    CHECK(!region_file_close(shared_map.file));
+}
+
+static void stores_of_threads_survive_a_full_tmpfs(void) { stores_of_threads_survive_a_full_disk("tmpfs"); }
+static void stores_of_threads_survive_a_full_ext4(void) { stores_of_threads_survive_a_full_disk("ext4"); }
+
+static void a_hole_in_a_full_tmpfs_reads_as_zeros(void)
+{
+    small_disk("tmpfs");
+    map m = open_map((size_t)64 << 20, REGION_READ, 0);
+    fill_disk();
+    CHECK(m.bytes[0] == 7 && !damage(&m));
+    for (size_t i = (size_t)1 << 20; i < m.size; i += page) CHECK(m.bytes[i] == 0);
+    CHECK(damage(&m) == FAULT_NO_SPACE && notified < 300);
+    close_map(&m);
+    CHECK(!region_file_close(m.file));
+}
+
+static void a_device_that_fails_reads_as_zeros(void)
+{
+    small_disk("ext4");
+    size_t size = (size_t)8 << 20, zeros = 0;
+    region_info info;
+    void *address;
+    map m = open_map(size, REGION_WRITE, 0);
+    for (size_t i = 0; i < size; i++) m.bytes[i] = 7;
+    close_map(&m);
+    CHECK(!fsync((int)m.file) && !region_file_close(m.file));
+    run("umount %s && mount -o loop,ro %s %s && truncate -s 6m %s", disk, image, disk, image);
+    CHECK(!region_file_open(path, 0, &m.file) && !region_file_info(m.file, &info));
+    CHECK(!region_map(m.file, REGION_READ, 0, size, &address));
+    m.bytes = address;
+    CHECK(!fault_watch(address, size, m.file, NULL, &info, REGION_READ, 0, &m.guard));
+    notified = 0;
+    for (size_t i = 0; i < size; i += page) zeros += m.bytes[i] == 0;
+    CHECK(damage(&m) == FAULT_IO && zeros > 0 && zeros < size / page);
+    CHECK(notified < 100);
+    CHECK(fault_recover(m.guard, m.file) == EIO);
+    close_map(&m);
+    CHECK(!region_file_close(m.file));
+}
+
+/* --- many threads ------------------------------------------------------------------------------------------------- */
+
+UNSEEN_BY_TSAN static void *read_all(void *unused)
+{
+    size_t sum = 0;
+    (void)unused;
+    for (size_t i = 0; i < shared_map.size; i += page) sum += shared_map.bytes[i];
+    return (void *)sum;
+}
+
+static void threads_that_meet_the_same_lost_pages_all_go_on(void)
+{
+    pthread_t threads[8];
+    shared_map = open_map(256 * page, REGION_READ, 0);
+    cut(16 * page);
+    for (int i = 0; i < 8; i++) CHECK(!pthread_create(&threads[i], NULL, read_all, NULL));
+    for (int i = 0; i < 8; i++) {
+        void *sum;
+        CHECK(!pthread_join(threads[i], &sum) && (size_t)sum == 7 * 16);
+    }
+    close_map(&shared_map);
+}
+
+static _Atomic(int) stop_opening;
+
+/* Maps and unmaps, so that faults and fault_unwatch() meet. */
+static void *open_and_close(void *number)
+{
+    char name[5000];
+    size_t rounds = 0;
+    snprintf(name, sizeof name, "%s.%zu", path, (size_t)number);
+    int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    CHECK(fd >= 0);
+    for (; !stop_opening; rounds++) {
+        region_info info;
+        void *address;
+        fault_guard *guard;
+        CHECK(!ftruncate(fd, (off_t)(8 * page)) && !region_file_info(fd, &info));
+        CHECK(!region_map(fd, REGION_READ, 0, 8 * page, &address));
+        CHECK(!fault_watch(address, 8 * page, rounds % 2 ? fd : REGION_NO_FILE, name, &info, REGION_READ, 0, &guard));
+        CHECK(!ftruncate(fd, 0));
+        CHECK(((volatile char *)address)[rounds % 8 * page] == 0);
+        CHECK(*fault_damage(guard) == FAULT_TRUNCATED);
+        fault_unwatch(guard);
+        CHECK(!region_unmap(address, 8 * page));
+    }
+    close(fd);
+    return (void *)rounds;
+}
+
+static void opening_closing_and_faulting_go_together(void)
+{
+    pthread_t threads[4];
+    size_t rounds = 0;
+    CHECK(!fault_install(NULL));
+    for (size_t i = 0; i < 4; i++) CHECK(!pthread_create(&threads[i], NULL, open_and_close, (void *)i));
+    sleep(1);
+    stop_opening = 1;
+    for (int i = 0; i < 4; i++) {
+        void *done;
+        CHECK(!pthread_join(threads[i], &done));
+        rounds += (size_t)done;
+    }
+    CHECK(rounds > 100);
+}
+
+/* --- faults of others --------------------------------------------------------------------------------------------- */
+
+static volatile unsigned char *unguarded(void)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    volatile unsigned char *bytes;
+    CHECK(fd >= 0 && !ftruncate(fd, (off_t)page));
+    bytes = mmap(NULL, page, PROT_READ, MAP_SHARED, fd, 0);
+    CHECK(bytes != MAP_FAILED && !ftruncate(fd, 0) && !close(fd));
+    return bytes;
+}
+
+/* Touches a lost page in a child: returns how it ended. */
+static int fault_elsewhere(void (*prepare)(void))
+{
+    int status;
+    pid_t child = fork();
+    if (!child) {
+        struct rlimit none = {0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        volatile unsigned char *bytes = unguarded();
+        prepare();
+        _exit(*bytes + 100);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    return status;
+}
+
+static void install_alone(void) { CHECK(!fault_install(NULL)); }
+
+static volatile int calls;
+static void say_and_return(int number)
+{
+    (void)number;
+    calls++;
+    if (calls > 1) _exit(3);
+}
+
+static void say_and_leave(int number, siginfo_t *info, void *context)
+{
+    (void)number, (void)context;
+    _exit(info->si_addr ? 42 : 43);
+}
+
+static void install_over_a_plain_handler(void)
+{
+    CHECK(signal(SIGBUS, say_and_return) != SIG_ERR && !fault_install(NULL));
+}
+
+static void install_over_an_informed_handler(void)
+{
+    struct sigaction act = {.sa_flags = SA_SIGINFO};
+    act.sa_sigaction = say_and_leave;
+    CHECK(!sigaction(SIGBUS, &act, NULL) && !fault_install(NULL));
+}
+
+static void install_over_ignorance(void) { CHECK(signal(SIGBUS, SIG_IGN) != SIG_ERR && !fault_install(NULL)); }
+
+static void install_and_uninstall(void) { CHECK(!fault_install(NULL) && !fault_uninstall()); }
+
+static void faults_of_others_end_as_they_would_have(void)
+{
+    void (*deadly[])(void) = {install_alone, install_over_a_plain_handler, install_over_ignorance, install_and_uninstall};
+    for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++) {
+        int status = fault_elsewhere(deadly[i]);
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    }
+    int status = fault_elsewhere(install_over_an_informed_handler);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+}
+
+static void a_handler_put_in_front_later_is_passed_again(void)
+{
+    map m = open_map(4 * page, REGION_READ, 0);
+    CHECK(signal(SIGBUS, say_and_return) != SIG_ERR);
+    CHECK(!fault_install(count_notes));
+    cut(0);
+    CHECK(m.bytes[0] == 0 && damage(&m) == FAULT_TRUNCATED && !calls);
+    CHECK(!raise(SIGBUS) && calls == 1); /* a signal that is no fault is theirs */
+    close_map(&m);
+}
+
+static void a_child_process_is_guarded_too(void)
+{
+    int status;
+    map m = open_map(4 * page, REGION_READ, 0);
+    cut(0);
+    pid_t child = fork();
+    if (!child) _exit(m.bytes[page] + (int)damage(&m));
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == FAULT_TRUNCATED);
+    CHECK(!damage(&m));
+    close_map(&m);
+}
+
+static void a_thousand_maps_are_found(void)
+{
+    map maps[1000];
+    char first[4096];
+    strcpy(first, path);
+    for (int i = 0; i < 1000; i++) {
+        snprintf(path, sizeof path, "%.4000s.%d", first, i);
+        maps[i] = open_map(page, REGION_READ, 0);
+        CHECK(!region_file_close(maps[i].file));
+    }
+    cut(0); /* the last */
+    CHECK(maps[999].bytes[0] == 0 && damage(&maps[999]) == FAULT_TRUNCATED && !damage(&maps[998]));
+    for (int i = 0; i < 1000; i++) close_map(&maps[i]);
+    for (int i = 0; i < 1000; i++) {
+        snprintf(path, sizeof path, "%.4000s.%d", first, i);
+        CHECK(!unlink(path));
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+#define TEST(name) {#name, name, 0}
+#define MOUNTS(name) {#name, name, 1}
+static const struct {
+    const char *name;
+    void (*run)(void);
+    int mounts;
+} tests[] = {
+    TEST(a_lost_tail_reads_as_zeros_and_is_reported),
+    TEST(an_offset_in_the_file_is_counted),
+    TEST(a_file_that_is_gone_from_its_path_still_reads_as_zeros),
+    TEST(stores_into_a_large_lost_tail_take_bounded_memory),
+    TEST(what_has_come_back_is_mapped_again),
+    MOUNTS(stores_survive_a_full_tmpfs),
+    MOUNTS(stores_survive_a_full_ext4),
+    MOUNTS(stores_survive_a_full_ext2),
+    MOUNTS(stores_of_threads_survive_a_full_tmpfs),
+    MOUNTS(stores_of_threads_survive_a_full_ext4),
+    MOUNTS(a_hole_in_a_full_tmpfs_reads_as_zeros),
+    MOUNTS(a_device_that_fails_reads_as_zeros),
+    TEST(threads_that_meet_the_same_lost_pages_all_go_on),
+    TEST(opening_closing_and_faulting_go_together),
+    TEST(faults_of_others_end_as_they_would_have),
+    TEST(a_handler_put_in_front_later_is_passed_again),
+    TEST(a_child_process_is_guarded_too),
+    TEST(a_thousand_maps_are_found),
+};
+
+int main(int count, char **arguments)
+{
+    int passed = 0, failed = 0;
+    if (count != 2) {
+        printf("usage: %s DIRECTORY\n", arguments[0]);
+        return 2;
+    }
+    directory = arguments[1];
+    page = region_page_size();
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
+        int status;
+        if (tests[i].mounts && geteuid()) {
+            printf("skipped, needs root: %s\n", tests[i].name);
+            continue;
+        }
+        snprintf(path, sizeof path, "%.2000s/%zu.bin", directory, i);
+        pid_t child = fork();
+        if (!child) {
+            tests[i].run();
+            exit(0);
+        }
+        waitpid(child, &status, 0);
+        if (status) printf("FAILED %s (%s %d)\n", tests[i].name, WIFSIGNALED(status) ? "signal" : "status",
+                           WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        *(status ? &failed : &passed) += 1;
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
