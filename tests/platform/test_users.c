@@ -34,7 +34,7 @@ static void use(void)
 {
     unsigned char resident[LARGE / 4096 + 2];
     char text[100];
-    if (users_enter(&map.users) <= 0) return;
+    if (users_enter(&map.users) < USERS_OWNER) return;
     if (map.address[0] != 7 || map.address[map.size - 1] != 7) map.wrong = 1;
     if (region_advise(map.address, map.size, REGION_RANDOM)) map.wrong = 1;
     if (region_residency(REGION_NO_FILE, 0, map.address, map.size, resident) || !resident[0]) map.wrong = 1;
@@ -44,7 +44,7 @@ static void use(void)
 
 static void resize(size_t size)
 {
-    if (!users_claim(&map.users, USERS_RESIZING)) return;
+    if (users_claim(&map.users, USERS_RESIZING) != USERS_OWNER) return;
     void *address = map.address;
     if (region_resize_anonymous(map.size, size, &address)) map.wrong = 1;
     map.address = address;
@@ -55,14 +55,14 @@ static void resize(size_t size)
 
 static void end(ending how)
 {
-    if (how == CLOSE && users_claim(&map.users, USERS_GONE)) {
+    if (how == CLOSE && users_claim(&map.users, USERS_GONE) == USERS_OWNER) {
         map.owners_left++;
         unmap();
     }
     if (how == ABANDON) {
-        Py_ssize_t left = users_disown(&map.users);
-        if (left >= 0) map.owners_left++;
-        if (left == 0) unmap();
+        Py_ssize_t found = users_disown(&map.users);
+        if (found >= USERS_OWNER) map.owners_left++;
+        if (found == USERS_OWNER) unmap();
     }
 }
 
