@@ -73,7 +73,8 @@ def test_wav_samples(real_file):
     with wave.open(str(path)) as parsed, MemMap.open(path, dtype="<i2", offset=44) as samples:
         found = parsed.getnframes(), parsed.getnchannels(), parsed.getsampwidth()
         assert found == (len(samples), 1, samples.itemsize)
-        assert samples.read_at(0, samples.nbytes) == parsed.readframes(parsed.getnframes())
+        frames = np.frombuffer(parsed.readframes(len(samples)), "i2")  # which the module has in native byte order
+        assert np.array_equal(samples, frames)
         assert np.abs(samples[...].astype("i4")).max() > 1000
 
 
