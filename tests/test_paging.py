@@ -50,7 +50,7 @@ def warm(path, pages):
     with open(path, "rb", buffering=0) as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         for page in pages:
-            os.pread(file.fileno(), 1, page * PAGE)
+            os.pread(file.fileno(), PAGE, page * PAGE)
 
 
 @pytest.fixture
@@ -376,7 +376,7 @@ def test_residency_is_right_for_a_file_of_another_owner_and_leaves_its_pages_alo
             with open(path, "rb", buffering=0) as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
                 for page in pages:
-                    os.pread(file.fileno(), 1, page * PAGE)
+                    os.pread(file.fileno(), PAGE, page * PAGE)
             print(np.flatnonzero(as_nobody(mm.residency)).tolist() == pages)
             print(np.flatnonzero(as_nobody(part.residency)).tolist() == [page - 3 for page in pages[1:]])
             print(as_nobody(lambda: mm.residency([0, PAGE, 255 * PAGE])).tolist())

@@ -305,7 +305,7 @@ def test_append_adds_a_row_or_an_array_of_rows(path, rows, added):
     with table(path) as mm:
         before = mm[...].copy()
         mm.append(rows)
-        expected = np.concatenate([before, np.asarray(rows, "<i4").reshape(-1, 4)])
+        expected = np.concatenate([before, np.asarray(rows).reshape(-1, 4)], dtype="<i4")
         assert mm.shape == (6 + added, 4)
         np.testing.assert_array_equal(mm[...], expected)
     assert path.read_bytes() == expected.tobytes()

@@ -256,7 +256,7 @@ class Maps(RuleBasedStateMachine):
     @rule(block=st.lists(st.lists(values, min_size=WIDTH, max_size=WIDTH), min_size=1, max_size=4), one=st.booleans())
     def append(self, block, one):
         block = np.array(block[0] if one else block, DTYPE)
-        data = np.concatenate([self.data, block.reshape(-1, WIDTH)])
+        data = np.concatenate([self.data, block.reshape(-1, WIDTH)], dtype=DTYPE)
         self.change_size(data, lambda: self.mm.append(block))
 
     # ---- what must hold at any time

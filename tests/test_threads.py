@@ -18,7 +18,7 @@ THREADS = 8
 
 @pytest.fixture
 def table(make_file):
-    return np.arange(1 << 16, dtype="<u4").reshape(-1, 16), make_file(np.arange(1 << 16, dtype="<u4"))
+    return np.arange(1 << 16, dtype="u4").reshape(-1, 16), make_file(np.arange(1 << 16, dtype="u4"))
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
@@ -29,7 +29,7 @@ def test_threads_open_index_gather_and_close_maps_of_their_own(table, leftovers,
     def work(k):
         rng = np.random.default_rng(k)
         for i in range(60):
-            with MemMap.open(path, mode, dtype="<u4", shape=(-1, 16)) as mm:
+            with MemMap.open(path, mode, dtype="u4", shape=(-1, 16)) as mm:
                 rows = rng.integers(-len(array), len(array), 20)
                 np.testing.assert_array_equal(mm.gather(rows), array[rows])
                 np.testing.assert_array_equal(mm[i : i + 30 : 7], array[i : i + 30 : 7])
@@ -50,7 +50,7 @@ def test_threads_share_one_map(table, leftovers):
             rows = rng.integers(0, len(array), 20)
             np.testing.assert_array_equal(mm.gather(rows), array[rows])
             np.testing.assert_array_equal(mm[i], array[i])
-            assert mm.view("<u4")[i] == i
+            assert mm.view("u4")[i] == i
             assert mm.memoryview()[i, 3] == array[i, 3]
             with mm.window(i, i + 5) as part:
                 np.testing.assert_array_equal(part.gather([4, 0]), array[[i + 4, i]])
@@ -62,7 +62,7 @@ def test_threads_share_one_map(table, leftovers):
             mm.flush([i])
             mm.advise(("normal", "random", "sequential")[i % 3])
 
-    with MemMap.open(path, dtype="<u4", shape=(-1, 16)) as mm:
+    with MemMap.open(path, dtype="u4", shape=(-1, 16)) as mm:
         in_threads(work)
         assert mm._region.leases == 0
     assert leftovers() == before
@@ -79,10 +79,10 @@ def test_threads_store_into_rows_of_their_own(make_file):
             else:
                 mm.write_at(8 * row, np.int64(row).tobytes())
 
-    with MemMap.open(path, "r+", dtype="<i8") as mm:
+    with MemMap.open(path, "r+", dtype="i8") as mm:
         in_threads(work)
         mm.flush()
-    np.testing.assert_array_equal(np.fromfile(path, "<i8"), np.arange(THREADS * 1000))
+    np.testing.assert_array_equal(np.fromfile(path, "i8"), np.arange(THREADS * 1000))
 
 
 def test_long_copies_let_no_other_thread_close_the_map(make_file):
