@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Run all lanes, or those named ("windows", "sanitizers address"), as many at once as there are processors, and print
+# Run the lanes, or those named ("windows", "sanitizers address"), as many at once as there are processors, and print
 # what they reported as one table.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export here MEMMAP_REPORTS=${MEMMAP_REPORTS:-$here/../../build/lanes}
 if [ $# = 0 ]; then
     rm -rf "$MEMMAP_REPORTS"
-    # the long ones first
-    set -- free_threaded "sanitizers address" windows other_cpus wheels "sanitizers thread valgrind" \
+    # the long ones first; other_cpus takes longer than all of these, and is called by its name
+    set -- free_threaded "sanitizers address" windows wheels "sanitizers thread valgrind" \
         region_wine region_native compile_only
 fi
 
