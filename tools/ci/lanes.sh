@@ -5,8 +5,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export here MEMMAP_REPORTS=${MEMMAP_REPORTS:-$here/../../build/lanes}
 if [ $# = 0 ]; then
     rm -rf "$MEMMAP_REPORTS"
-    # the long ones first; other_cpus takes longer than all of these, and is called by its name
-    set -- free_threaded "sanitizers address" windows wheels "sanitizers thread valgrind" \
+    # the long ones first; s390x and aarch64 are emulated, which takes longer than all of these, and are called by name
+    set -- free_threaded "sanitizers address" windows wheels "sanitizers thread valgrind" "other_cpus i386" \
         region_wine region_native compile_only
 fi
 
