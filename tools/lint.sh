@@ -30,5 +30,6 @@ check mypy mypy
 check stubtest types_of_installed
 check "C, ${CC:-gcc}" compile "${CC:-gcc}" "$platform"/*_posix.c tests/platform/*.c
 if command -v x86_64-w64-mingw32-gcc >/dev/null; then
+    # not the tests that end in _posix.c
     check "C, mingw" compile x86_64-w64-mingw32-gcc "$platform"/*_windows.c tests/platform/*[!x].c
 fi

@@ -28,6 +28,7 @@ from threading import RLock
 import numpy as np
 
 from ._layout import resolve
+from ._region import RESIZED
 
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:
@@ -287,7 +288,7 @@ cdef class MapCore:
         cdef int i, ndim = len(shape)
         cdef Lease taken = lease(self._region)
         if offset + nbytes > self._region.nbytes:
-            raise ValueError("The map was resized while the call was under way")
+            raise ValueError(RESIZED)
         for i in range(ndim):
             dims[i] = shape[i]
             steps[i] = strides[i]

@@ -1,6 +1,7 @@
 from typing import Literal, final
 
 PAGE_SIZE: int
+RESIZED: str
 
 def sync_directory(path: str) -> None: ...
 def map_file(
