@@ -21,14 +21,13 @@ from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport uintptr_t
 from libc.string cimport memmove
 
-from ._region cimport File, Lease, Region, USERS_GONE, is_closed, enter, lease, leave, map_file
+from ._region cimport File, Lease, Region, RESIZED, USERS_GONE, is_closed, enter, lease, leave, map_file
 
 from threading import RLock
 
 import numpy as np
 
 from ._layout import resolve
-from ._region import RESIZED
 
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:

@@ -25,6 +25,9 @@ cdef extern from "_users.h":
     Py_ssize_t USERS_RESIZING
 
 
+cdef str RESIZED
+
+
 cdef class FileInfo:
     cdef region_info seen
 

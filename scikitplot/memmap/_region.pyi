@@ -1,7 +1,6 @@
 from typing import Literal, final
 
 PAGE_SIZE: int
-RESIZED: str
 
 def sync_directory(path: str) -> None: ...
 def map_file(

@@ -46,7 +46,7 @@ cdef enum:
 # tracemalloc keeps one domain per region, so that it can say where the leases of this one were taken
 cdef shared_unsigned trace_domains = 0x5EA10000
 
-RESIZED = "The map was resized while the call was under way"
+cdef str RESIZED = "The map was resized while the call was under way"
 
 cdef dict KINDS = {
     REGION_DIRECTORY: "directory", REGION_FIFO: "FIFO", REGION_SOCKET: "socket", REGION_DEVICE: "device",
