@@ -49,6 +49,8 @@ PLATFORMS = {
 # fixture or module -> why a test with it is not one that pytest-run-parallel may run many times at once
 ALONE = {
     "leftovers": "counts what the whole process holds",
+    "path": "has one file for all threads",
+    "real_file": "unpacks into one file for all threads",
     "run_python": "runs in an interpreter of its own",
     "run_unprivileged": "runs in an interpreter of its own",
     "test_threads": "starts threads of its own",

@@ -448,20 +448,20 @@ with MemMap.open(sys.argv[1], sys.argv[2], shape=3), open(sys.argv[1], "rb") as 
 
 
 @pytest.mark.linux
-def test_map_of_mode_r_keeps_no_file_open(make_file):
+def test_map_of_mode_r_keeps_no_file_open(make_file, leftovers):
     path = make_file(b"abc")
-    before = len(os.listdir("/proc/self/fd"))
+    before = leftovers().descriptors
     with MemMap.open(path), MemMap.open(path, offset=1):
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert leftovers().descriptors == before
 
 
 @pytest.mark.linux
-def test_map_of_a_file_object_keeps_one_file_open(make_file):
+def test_map_of_a_file_object_keeps_one_file_open(make_file, leftovers):
     with open(make_file(b"abc"), "rb") as file:
-        before = len(os.listdir("/proc/self/fd"))
+        before = leftovers().descriptors
         with MemMap.open(file):
-            assert len(os.listdir("/proc/self/fd")) == before + 1
-        assert len(os.listdir("/proc/self/fd")) == before
+            assert leftovers().descriptors == before + 1
+        assert leftovers().descriptors == before
 
 
 @pytest.mark.posix
