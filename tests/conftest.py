@@ -37,6 +37,7 @@ EMULATOR = os.environ.get("MEMMAP_EMULATOR", "")  # what runs this interpreter, 
 PLATFORMS = {
     "posix": (sys.platform != "win32", "needs FIFOs, permissions, descriptors or resource limits of a POSIX system"),
     "replaces": (sys.platform != "win32", "Windows replaces no file that somebody has open"),
+    "windows": (sys.platform == "win32", "needs the exceptions of Windows"),
     "more_than_wine": (not runs_under_wine(), "Wine cannot, Windows can"),
     "native": (not EMULATOR, f"needs a call, a limit or an address space that {EMULATOR} does not pass on"),
     "linux": (sys.platform == "linux", "needs /proc or a limit that only Linux has"),
@@ -166,3 +167,26 @@ def run_unprivileged(run_python: Callable[..., str]) -> Iterator[Callable[..., s
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         yield lambda code, *args: run_python(UNPRIVILEGED + code, folder, *args)
+
+
+@pytest.fixture
+def small_disk_of(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
+    """Mount a file system of some kind and size ("16m"), and return its folder."""
+    folder = tmp_path / "small"
+
+    def mount(kind: str, size: str) -> Path:
+        if os.geteuid():
+            pytest.skip("needs root, to mount a small disk")
+        folder.mkdir()
+        options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs"]
+        if kind != "tmpfs":
+            image = tmp_path / "image"
+            make = ["mke2fs", "-q", "-t", kind, "-O", "^has_journal", "-m", "0", "-N", "16", image, size]
+            subprocess.run(make, check=True, env=os.environ | {"PATH": os.environ["PATH"] + ":/sbin:/usr/sbin"})
+            options = ["-o", "loop", image]
+        subprocess.run(["mount", *options, folder], check=True)
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", folder], check=True)

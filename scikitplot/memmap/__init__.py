@@ -3,6 +3,7 @@
 `MemMap` owns a mapping; ``mm[...]`` is a plain `numpy.ndarray` over it.
 """
 
-from ._map import MemMap, open_maps
+from ._damage import DamagedError
+from ._map import MemMap, open_maps, set_fault_policy
 
-__all__ = ["MemMap", "open_maps"]
+__all__ = ["DamagedError", "MemMap", "open_maps", "set_fault_policy"]

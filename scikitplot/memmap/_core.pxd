@@ -28,6 +28,8 @@ cdef class MapCore:
     cdef cnp.npy_intp *steps
 
     cdef object whole(self)
+    cdef object exported(self)
+    cdef object sound(self, result)
     cdef void reshape(self, tuple shape)
     cdef int check_writable(self) except -1
     cdef char *enter_range(self, offset, size, Py_ssize_t *nbytes) except NULL

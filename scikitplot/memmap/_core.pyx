@@ -19,9 +19,12 @@ from cpython.ref cimport Py_INCREF
 from cpython.slice cimport PySlice_Check
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport uintptr_t
-from libc.string cimport memmove
 
-from ._region cimport File, Lease, Region, RESIZED, USERS_GONE, is_closed, enter, lease, leave, map_file
+from .libfault cimport FAULT_COPIES_ONLY
+from ._region cimport (
+    File, Lease, Region, RESIZED, USERS_GONE, check_damage, copy_bytes, is_closed, enter, rearm, lease, leave,
+    map_file,
+)
 
 from threading import RLock
 
@@ -64,6 +67,7 @@ cdef object METHOD_DESCRIPTOR = type(str.join)
 
 cdef enum:
     MAX_NDIM = 64           # of NumPy
+    LARGEST_SCALAR = 32     # bytes, of those that are copied as they are: a complex of two long doubles
     LONG_COPY = 1 << 15     # bytes: a copy from here on costs more than letting other threads run
 
 
@@ -239,6 +243,11 @@ cdef class MapCore:
             return self.now_shape
 
     @property
+    def damaged(self):
+        """bool: whether pages were lost. Every call that needs data raises `DamagedError` then."""
+        return self._region.damaged
+
+    @property
     def nbytes(self):
         return self._region.nbytes
 
@@ -276,6 +285,17 @@ cdef class MapCore:
 
     # ---- arrays
 
+    cdef object sound(self, result):
+        """What was computed from the map, unless pages were lost meanwhile."""
+        check_damage(self._region)
+        return result
+
+    cdef object exported(self):
+        """The whole map, for others: the guard is put in front again, which takes too long for each slice."""
+        if self._region.on_file:
+            rearm()
+        return self.whole()
+
     cdef object whole(self):
         cdef Lease taken = lease(self._region)
         return array(self, taken, self.dtype, self._region.address, self.ndim_, self.dims, self.steps)
@@ -285,6 +305,8 @@ cdef class MapCore:
         cdef cnp.npy_intp dims[MAX_NDIM]
         cdef cnp.npy_intp steps[MAX_NDIM]
         cdef int i, ndim = len(shape)
+        if self._region.on_file:
+            rearm()
         cdef Lease taken = lease(self._region)
         if offset + nbytes > self._region.nbytes:
             raise ValueError(RESIZED)
@@ -297,6 +319,7 @@ cdef class MapCore:
         cdef Py_ssize_t start, stop, step
         cdef int i
         cdef char *place
+        cdef char item[LARGEST_SCALAR]
         cdef cnp.npy_intp dims[MAX_NDIM]
         cdef cnp.npy_intp steps[MAX_NDIM]
         cdef Lease taken
@@ -307,7 +330,13 @@ cdef class MapCore:
                 if start < 0:
                     start += self.dims[0]
                 if 0 <= start < self.dims[0]:
-                    return PyArray_Scalar(self._region.address + start * self.steps[0], self.dtype, NULL)
+                    place = self._region.address + start * self.steps[0]
+                    if FAULT_COPIES_ONLY:
+                        copy_bytes(item, place, self.dtype.itemsize)
+                        place = item
+                    scalar = PyArray_Scalar(place, self.dtype, NULL)
+                    check_damage(self._region)
+                    return scalar
             finally:
                 leave(self._region)
         elif PyLong_CheckExact(key) and self.ndim_ > 1:
@@ -330,12 +359,13 @@ cdef class MapCore:
                 steps[i] = self.steps[i]
             place = self._region.address + start * self.steps[0]
             return array(self, taken, self.dtype, place, self.ndim_, dims, steps)
-        return PyObject_GetItem(self.whole(), key)
+        return self.sound(PyObject_GetItem(self.exported(), key))
 
     def __setitem__(self, key, value):
         check_open(self)
         self.check_writable()
         PyObject_SetItem(self.whole(), key, value)
+        check_damage(self._region)
 
     def __len__(self):
         if self.ndim_ == 0:
@@ -347,13 +377,13 @@ cdef class MapCore:
         return iter(self.whole())
 
     def __contains__(self, value):
-        return value in self.whole()
+        return self.sound(value in self.whole())
 
     def __bool__(self):
         return bool(self.whole())
 
     def __array__(self, dtype=None, copy=None):
-        return np.array(self.whole(), dtype=dtype, copy=copy)
+        return self.sound(np.array(self.exported(), dtype=dtype, copy=copy))
 
     def to_numpy(self, dtype=None, copy=None):
         """Return the map as an ndarray.
@@ -382,7 +412,7 @@ cdef class MapCore:
         ...     mm.to_numpy("f8")
         array([0., 0., 0.])
         """
-        return np.array(self.whole(), dtype=dtype, copy=copy)
+        return self.sound(np.array(self.exported(), dtype=dtype, copy=copy))
 
     def memoryview(self):
         """Return a typed memoryview of the map, with its shape, strides and format.
@@ -408,7 +438,7 @@ cdef class MapCore:
         ...     del view
         f (2, 3)
         """
-        cdef object whole = self.whole()
+        cdef object whole = self.exported()
         try:
             return PyMemoryView_FromObject(whole)
         except (ValueError, BufferError) as error:
@@ -463,17 +493,17 @@ cdef class MapCore:
             raise TypeError(f"Expected out to have the dtype {self.dtype}, not {out.dtype}")
         cdef cnp.ndarray whole = self.whole()
         if cnp.PyArray_CHKFLAGS(whole, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED):
-            return whole.take(rows, 0, out)
+            return self.sound(whole.take(rows, 0, out))
         # of any other array, take() first makes a copy, and thus reads the whole file
         if rows.dtype.kind != "i" or self.ndim_ == 0:
             return whole[:0].take(rows, 0)  # raises what take() raises
         result = whole[np.atleast_1d(rows)].reshape(rows.shape + (<object>whole).shape[1:])[()]
         if out is None:
-            return result
+            return self.sound(result)
         if out.shape != result.shape:
             raise ValueError(f"Expected out to have the shape {result.shape}, not {out.shape}")
         np.copyto(out, result)
-        return out
+        return self.sound(out)
 
     # ---- bytes
 
@@ -521,6 +551,7 @@ cdef class MapCore:
         try:
             result = PyBytes_FromStringAndSize(NULL, nbytes)
             copy(PyBytes_AS_STRING(result), source, nbytes)
+            check_damage(self._region)
         finally:
             leave(self._region)
         return result
@@ -606,7 +637,10 @@ cdef class MapCore:
                 copy(<char *>view.buf, place, nbytes)
             else:
                 copy(place, <char *>view.buf, nbytes)
-            leave(self._region)
+            try:
+                check_damage(self._region)
+            finally:
+                leave(self._region)
             return nbytes
         finally:
             PyBuffer_Release(&view)
@@ -614,10 +648,10 @@ cdef class MapCore:
 
 cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexcept:
     if nbytes < LONG_COPY:
-        memmove(target, source, nbytes)  # a buffer may be a view of the same map
+        copy_bytes(target, source, nbytes)
     else:
         with nogil:
-            memmove(target, source, nbytes)
+            copy_bytes(target, source, nbytes)
 
 
 def own_methods(type cls):

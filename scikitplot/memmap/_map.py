@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import math
 import os
@@ -15,11 +16,12 @@ import numpy as np
 
 from . import _files, _sharing
 from ._core import MapCore, listed, own_methods
+from ._damage import TRUNCATED, DamagedError, explain
 from ._display import count, human_size
 from ._layout import Layout, Shape, as_tuple, byte_runs, end_of, is_number, resolve, subtract
 from ._limits import explain_lock, explain_memory, explain_space
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
-from ._region import PAGE_SIZE, File, map_anonymous, sync_directory
+from ._region import PAGE_SIZE, File, FileInfo, map_anonymous, set_guard, sync_directory
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,6 +37,8 @@ class _Default(str):
 
 _DEFAULT_MODE = _Default("r")
 _NO_PATH: Any = _Default("")
+POLICIES = ("raise", "flag", "off")
+REPLACED = "Another file has taken the place of the one that is mapped"
 _PATHS = (str, bytes, os.PathLike)
 
 
@@ -56,6 +60,37 @@ def open_maps() -> list[MemMap]:
     False
     """
     return [mm for mm in listed() if not mm.closed]
+
+
+def set_fault_policy(policy: Literal["raise", "flag", "off"]) -> None:
+    """Say what happens when a page of a mapped file vanishes: the file is truncated, the disk full, the device fails.
+
+    Parameters
+    ----------
+    policy : {"raise", "flag", "off"}
+        ``"raise"``: the process goes on, and the thread that touched the page gets a `DamagedError`, as does every
+        later call on the map. ``"flag"``: no thread is interrupted, the next call on the map raises. ``"off"``:
+        nothing is done for maps opened from now on, for programs that handle SIGBUS themselves. The environment
+        variable ``SCIKITPLOT_MEMMAP_FAULTS`` gives the policy to start with; without it, it is ``"raise"``.
+
+    Raises
+    ------
+    ValueError
+        If the policy is unknown.
+
+    Examples
+    --------
+    >>> from scikitplot.memmap import set_fault_policy
+    >>> set_fault_policy("flag")
+    >>> set_fault_policy("raise")
+    """
+    if policy not in POLICIES:
+        refuse("policy", POLICIES, policy)
+    set_guard(policy != "off", policy == "raise")
+
+
+if "SCIKITPLOT_MEMMAP_FAULTS" in os.environ:
+    set_fault_policy(os.environ["SCIKITPLOT_MEMMAP_FAULTS"])  # type: ignore[arg-type]  # refused if it is another word
 
 
 @own_methods
@@ -83,6 +118,8 @@ class MemMap(MapCore):
         Whether the map can be written to; whether a write reaches others.
     closed : bool
         Whether the map is closed. All attributes still work then.
+    damaged : bool
+        Whether pages were lost. Calls that need data raise `DamagedError` then.
 
     Examples
     --------
@@ -287,11 +324,6 @@ class MemMap(MapCore):
 
     # --------------------------------------------------------------------------------------------- attributes
 
-    @property
-    def damaged(self) -> bool:
-        """bool: whether pages were lost. Always False: this version does not notice when they are."""
-        return False
-
     def __repr__(self) -> str:
         name = repr(self.path) if self.path else "anonymous" if self._region.info is None else "file without a name"
         state = "closed" if self.closed else human_size(self.nbytes)
@@ -487,7 +519,10 @@ class MemMap(MapCore):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        damaged = self.damaged
         if self._close() or self._collect_and_close():
+            if damaged and error is None:
+                self._region.check_damage()
             return
         left = self._alive()
         if not self._region.abandon():
@@ -724,6 +759,7 @@ class MemMap(MapCore):
         ...     mm.unlock()
         """
         root, runs = self._root(), self._pages(rows)
+        self._region.check_damage()
         with root._turn():
             pages = subtract(runs, root._locked)
             for i, run in enumerate(pages):
@@ -760,6 +796,70 @@ class MemMap(MapCore):
         with root._turn():
             for run in runs:
                 root._unlock(run)
+
+    # ------------------------------------------------------------------------------------------------- damage
+
+    def verify(self) -> None:
+        """Look whether the file is still the one that was mapped, and whole.
+
+        Raises
+        ------
+        DamagedError
+            If pages were lost, or the file has become shorter than the map.
+        OSError
+            If the file was removed or replaced by another one. The map is whole all the same, and not damaged.
+        ValueError
+            If the map is closed.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(8) as mm:
+        ...     mm.verify()  # nothing can happen without a file
+        """
+        self._check_open()
+        self._region.check_damage()
+        held, info, path = self._region.file, self._region.info, self.path
+        if info is None:
+            return
+        seen = held.look() if held is not None else info
+        if path is not None and (seen := FileInfo.at(path)).identity != info.identity:
+            raise OSError(errno.ESTALE, REPLACED, path)
+        if seen.size < self.offset + self.nbytes:
+            start = max(seen.size - self.offset, 0)
+            raise DamagedError(*explain(TRUNCATED, path, start, self.nbytes))
+
+    def recover(self) -> None:
+        """Map the file again under pages that were lost, and write stores that had found no room to the file.
+
+        Does nothing if the map is not damaged. No other thread may store to the map meanwhile.
+
+        Raises
+        ------
+        DamagedError
+            If something cannot be recovered: the file is still too short, the disk still full, the device still
+            fails. The damage stays, and no store is lost by the try.
+        OSError
+            If the file was removed or replaced by another one.
+        ValueError
+            If the map is closed.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(8) as mm:
+        ...     mm.recover()  # nothing can be lost without a file
+        """
+        self._check_open()
+        file, info = self._region.file, self._region.info
+        if not self.damaged or info is None:
+            return
+        if file is None:
+            assert self.path is not None  # else the file would be held
+            file = File.open(self.path, False)
+            if file.info.identity != info.identity:
+                raise OSError(errno.ESTALE, REPLACED, self.path)
+        self._region.recover(file)
 
     # --------------------------------------------------------------------------------------- writing and size
 
@@ -837,6 +937,7 @@ class MemMap(MapCore):
 
     def _check_resizable(self) -> None:
         self._check_open()
+        self._region.check_damage()
         if self._mode.name in ("r", "c"):
             raise ValueError(f'A map of mode {self._mode.name!r} cannot change its size: open the file with mode "r+"')
         if self.ndim == 0:

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint64_t, uintptr_t
 
-from .libregion cimport region_file, region_info
+from .libfault cimport fault_guard, fault_word
+from .libregion cimport region_file, region_info, region_intent
 
 
 cdef extern from "Python.h":
@@ -51,9 +52,16 @@ cdef class Region:
     cdef readonly bint shared
     cdef Lease parent
     cdef users_t users
+    cdef fault_guard *guard
+    cdef const fault_word *damage  # where the guard says what was lost: 0 as long as nothing is
+    cdef fault_word last_damage
     cdef unsigned int trace_domain
 
     cdef int refuse(self, Py_ssize_t found) except -1
+    cdef Region root(self)
+    cdef int refuse_damaged(self) except -1
+    cdef int watch(self, File file, region_intent intent) except -1
+    cdef void unwatch(self) noexcept
     cdef void unmap(self) noexcept
     cpdef bint close(self) except -1
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
@@ -66,20 +74,31 @@ cdef class Lease:
     cdef bint traced
 
 
+cdef void copy_bytes(void *target, const void *source, size_t size) noexcept nogil
 cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file)
 cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared)
+
+cdef shared_int is_child  # of a fork, where others may have put a handler in front of ours since
+cdef void rearm() noexcept
 
 # Inline, because they run at every access.
 
 cdef inline int enter(Region region) except -1:
     """Become a user of the region, whose memory is valid from now on until `leave`."""
     cdef Py_ssize_t found = users_enter(&region.users)
+    if is_child:
+        rearm()
     return 0 if found >= USERS_OWNER else region.refuse(found)
 
 
 cdef inline void leave(Region region) noexcept:
     if users_leave(&region.users) == 0:
         region.unmap()
+
+
+cdef inline int check_damage(Region region) except -1:
+    """Refuse to go on, or to hand out what was read, if pages were lost."""
+    return region.refuse_damaged() if region.damage[0] else 0
 
 
 cdef inline bint is_closed(Region region) noexcept:
@@ -92,5 +111,6 @@ cdef inline Lease lease(Region region):
     cdef Lease taken = Lease.__new__(Lease)
     enter(region)
     taken.region = region
+    check_damage(region)
     taken.traced = PyTraceMalloc_Track(region.trace_domain, <uintptr_t><void *>taken, 1) == 0
     return taken

@@ -12,6 +12,10 @@ cimport cython
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport strlen
 
+from .libfault cimport (
+    FAULT_IO, FAULT_NO_SPACE, FAULT_STORED, FAULT_TRUNCATED, FAULT_UNKNOWN, fault_copy, fault_damage,
+    fault_describe, fault_guard, fault_install, fault_recover, fault_report, fault_uninstall, fault_unwatch, fault_watch,
+)
 from .libregion cimport (
     REGION_COPY, REGION_DEVICE, REGION_DIRECTORY, REGION_FIFO, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM,
     REGION_READ, REGION_REGULAR, REGION_SEQUENTIAL, REGION_SOCKET, REGION_WRITE, region_access, region_advise,
@@ -21,6 +25,11 @@ from .libregion cimport (
     region_residency, region_resize, region_resize_anonymous, region_revoke, region_unlock, region_unmap,
 )
 
+import os
+import threading
+
+from . import _damage
+from ._damage import DamagedError
 from ._limits import explain_memory
 
 cdef extern from *:
@@ -34,7 +43,14 @@ cdef extern from *:
     # Whether there is no other Python thread to let run meanwhile: the offer alone takes as long as a system call.
     bint alone "ALONE"() noexcept
 
+cdef extern from "_interrupt.h":
+    void interrupt(fault_guard *) noexcept nogil
+    fault_report interrupt_report()
+    void interrupt_done()
+    void interrupt_set_up(unsigned long main_thread, object raised)
+
 cdef extern from "Python.h":
+    str PyUnicode_DecodeFSDefault(const char *)
     bytes PyUnicode_EncodeFSDefault(str)
     int PyTraceMalloc_Untrack(unsigned int domain, uintptr_t pointer)
 
@@ -231,6 +247,54 @@ cdef bint wait_for_resize(Py_ssize_t found):
     return True
 
 
+# what set_fault_policy() says
+cdef bint guarding = True
+cdef bint interrupting = True
+
+
+cdef int install() noexcept:
+    return fault_install(interrupt) if interrupting else fault_install(NULL)
+
+
+def set_guard(bint guards, bint interrupts):
+    """Whether maps are guarded from now on, and whether a thread that touches a lost page is interrupted."""
+    global guarding, interrupting
+    guarding, interrupting = guards, interrupts
+    check(install() if guards else fault_uninstall(), None)
+
+
+def last_report():
+    """(damage, path, start, stop) of the last loss."""
+    cdef fault_report report = interrupt_report()
+    return report.damage, PyUnicode_DecodeFSDefault(report.path) or None, report.start, report.stop
+
+
+cdef void rearm() noexcept:
+    """Put the guard in front of handlers that others have installed since."""
+    global is_child
+    is_child = 0
+    if guarding:
+        install()
+
+
+def set_up_interrupts():
+    interrupt_set_up(threading.main_thread().ident, DamagedError)
+
+
+def after_fork():
+    global is_child
+    set_up_interrupts()
+    is_child = 1
+
+
+assert (FAULT_TRUNCATED, FAULT_NO_SPACE, FAULT_IO, FAULT_UNKNOWN, FAULT_STORED) == (
+    _damage.TRUNCATED, _damage.NO_SPACE, _damage.IO, _damage.UNKNOWN, _damage.STORED)
+DamagedError._last = staticmethod(last_report)
+set_up_interrupts()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=after_fork)
+
+
 cdef region_file handle_of(File file) noexcept:
     return REGION_NO_FILE if file is None else file.handle
 
@@ -247,8 +311,10 @@ cdef class Region:
     def __cinit__(self):
         self.trace_domain = shared_next(&trace_domains)
         users_set(&self.users, USERS_OWNER)
+        self.damage = &self.last_damage
 
     def __dealloc__(self):
+        self.unwatch()
         if self.address != NULL and self.parent is None:
             region_unmap(self.address, self.nbytes)
 
@@ -267,6 +333,7 @@ cdef class Region:
         part.nbytes = nbytes
         part.writable = self.writable
         part.shared = self.shared
+        part.damage = self.damage
         return part
 
     @property
@@ -301,6 +368,7 @@ cdef class Region:
         cdef void *address = self.address
         cdef size_t nbytes = self.nbytes
         self.address = NULL
+        self.unwatch()
         if self.parent is not None:
             pass
         elif nbytes < LONG_UNMAP or alone():
@@ -358,6 +426,7 @@ cdef class Region:
             return False
         cdef bint first = users_disown(&self.users) >= USERS_OWNER
         if first and self.parent is None:
+            self.unwatch()
             with nogil:
                 code = region_revoke(self.address, self.nbytes, self.writable)
             with cython.critical_section(self):
@@ -365,6 +434,71 @@ cdef class Region:
         leave(self)
         check(code, self.path)
         return first
+
+    # ---- damage
+
+    cdef int watch(self, File file, region_intent intent) except -1:
+        """Guard the mapping, of a file that is kept open from now on or None, unless guards are off."""
+        cdef bytes name
+        cdef const char *raw = NULL
+        if not guarding or self.nbytes == 0 or not self.on_file:
+            return 0
+        if self.path is not None:
+            name = encoded(self.path)
+            raw = name
+        check(install(), self.path)
+        check(fault_watch(
+            self.address, self.nbytes, handle_of(file), raw, &self.seen,
+            intent, self.offset, &self.guard), self.path)
+        self.damage = fault_damage(self.guard)
+        return 0
+
+    cdef void unwatch(self) noexcept:
+        cdef fault_guard *guard = self.guard
+        self.last_damage = self.damage[0]
+        self.damage = &self.last_damage
+        self.guard = NULL
+        if guard != NULL:
+            fault_unwatch(guard)
+
+    cdef Region root(self):
+        """The region that owns the mapping, as long as this one uses it."""
+        return self if self.parent is None else self.parent.region.root()
+
+    def check_damage(self):
+        """Raise `DamagedError` if pages were lost."""
+        check_damage(self)
+
+    @property
+    def damaged(self):
+        return self.root().damage[0] != 0
+
+    cdef int refuse_damaged(self) except -1:
+        cdef Region root = self.root()
+        cdef fault_report report
+        report.damage = root.damage[0]
+        report.start = report.stop = report.path[0] = 0
+        if root.guard != NULL:
+            fault_describe(root.guard, &report)
+        interrupt_done()
+        raise DamagedError(*_damage.explain(report.damage, root.path, report.start, report.stop))
+
+    def recover(self, File file not None):
+        """Map the file, which is open as the map needs it, again under what was lost."""
+        cdef Region root = self.root()
+        cdef int code
+        enter(root)
+        try:
+            if root.guard == NULL or not root.damage[0]:
+                return
+            with nogil:
+                code = fault_recover(root.guard, file.handle)
+            if root.advised:
+                region_advise(root.address, root.nbytes, <region_access>root.advised)
+            if code:
+                root.refuse_damaged()
+        finally:
+            leave(root)
 
     # ---- size
 
@@ -380,6 +514,7 @@ cdef class Region:
             return 0
         handle = handle_of(self.own_file)
         seen = self.seen
+        self.unwatch()
         with nogil:
             if handle == REGION_NO_FILE:
                 code = region_resize_anonymous(self.nbytes, nbytes, <void **>&self.address)
@@ -390,6 +525,8 @@ cdef class Region:
             self.seen = seen
         if code == 0:
             self.nbytes = nbytes
+        if self.address != NULL:
+            self.watch(self.own_file, REGION_WRITE)
         check(code, self.path)
         return 1
 
@@ -402,8 +539,9 @@ cdef class Region:
     cdef int enter_range(self, Py_ssize_t stop) except -1:
         """Enter, if the region still reaches that far: it may have been resized since the range was computed."""
         enter(self)
-        if stop > self.nbytes:
+        if stop > self.nbytes or self.damage[0]:
             leave(self)
+            check_damage(self)
             raise ValueError(RESIZED)
         return 0
 
@@ -469,6 +607,11 @@ cdef class Region:
         check(code, self.path)
 
 
+cdef void copy_bytes(void *target, const void *source, size_t size) noexcept nogil:
+    """For all modules: the guard knows only the code for copies that was linked with it."""
+    fault_copy(target, source, size)
+
+
 cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file):
     """Map `nbytes` bytes of a file; `intent` is "read", "write" or "copy"."""
     cdef Region region = Region.__new__(Region)
@@ -485,6 +628,7 @@ cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bin
     region.nbytes = nbytes
     region.writable = how != REGION_READ
     region.shared = how != REGION_COPY
+    region.watch(region.own_file, how)
     return region
 
 

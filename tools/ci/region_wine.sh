@@ -11,9 +11,13 @@ if [ -w /dev/shm ]; then shm=$(mktemp -d /dev/shm/region.XXXXXX); fi
 echo "$lane"
 "$cc" -std=gnu11 -O2 -Wall -Wextra -Werror -I"$platform" \
     "$root/tests/platform/test_region.c" "$platform/region_windows.c" -o "$work/test_region.exe"
-for parent in "$work" $shm; do
-    wine "$work/test_region.exe" "Z:$(mktemp -d "$parent/files.XXXXXX")" | tee "$work/log"
+"$cc" -std=gnu11 -O2 -Wall -Wextra -Werror -I"$platform" \
+    "$root/tests/platform/test_fault_windows.c" "$platform"/{fault,region}_windows.c -o "$work/test_fault.exe"
+run() { # PROGRAM FOLDER
+    wine "$work/$1.exe" "Z:$2" | tee "$work/log"
     grep -q ' passed, 0 failed$' "$work/log" # a crash under Wine may end with status 0
     cat "$work/log" >>"$work/logs"
-done
+}
+run test_fault "$work"
+for parent in "$work" $shm; do run test_region "$(mktemp -d "$parent/files.XXXXXX")"; done
 report counts "$lane" "$work/logs"

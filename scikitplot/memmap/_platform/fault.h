@@ -23,6 +23,8 @@
 
 #include "region.h"
 
+#include <string.h>
+
 /* What happened to a mapping; several may have. */
 enum {
     FAULT_TRUNCATED = 1, /* the file became shorter: its lost tail reads as zeros */
@@ -47,6 +49,16 @@ int fault_watch(void *address, size_t size, region_file file, const char *path, 
                 region_intent intent, uint64_t offset, fault_guard **guard);
 /* Before the mapping is unmapped, resized or revoked. */
 void fault_unwatch(fault_guard *guard);
+
+/* Copy bytes of a mapping, in either direction; whether pages were lost meanwhile is in the damage afterwards.  Where
+ * memory cannot be put in their place, no other access is guarded. */
+#ifdef _WIN32
+enum { FAULT_COPIES_ONLY = 1 };
+void fault_copy(void *to, const void *from, size_t size);
+#else
+enum { FAULT_COPIES_ONLY = 0 };
+static inline void fault_copy(void *to, const void *from, size_t size) { memmove(to, from, size); }
+#endif
 
 /* Where to read what happened, as FAULT_ bits: 0 if nothing has. */
 typedef _Atomic(uint32_t) fault_word;

@@ -1,0 +1,106 @@
+/* _interrupt.h - an exception for the thread that touched a lost page, as soon as the interpreter can raise it.
+ *
+ * interrupt() runs in the fault handler, in the thread that faulted: that is in the middle of a load or a store to
+ * mapped memory, and so holds none of the locks that are taken here (of pending calls, of malloc, of the threads
+ * library).  The main thread gets a pending call.  Another thread gets an asynchronous exception, for which the GIL is
+ * needed; waiting for that in the handler might never end, so a thread that is started for it does it.  A thread without
+ * Python is answered for by the main thread.
+ */
+#ifndef SCIKITPLOT_MEMMAP_INTERRUPT_H
+#define SCIKITPLOT_MEMMAP_INTERRUPT_H
+
+#include <Python.h>
+#include <pythread.h>
+#include <stdatomic.h>
+
+#include "_platform/fault.h"
+
+enum { MOST_THREADS = 64 }; /* that wait for their exception; for more, the main thread gets it */
+
+static PyObject *interrupt_class; /* raised without arguments: it asks interrupt_report() */
+static _Atomic(unsigned long) main_thread;
+static _Atomic(int) main_is_wanted, main_is_called;
+static _Atomic(unsigned long) waiting[MOST_THREADS];
+
+static atomic_flag report_is_in_use = ATOMIC_FLAG_INIT;
+static fault_report last_report;
+
+static fault_report interrupt_report(void)
+{
+    while (atomic_flag_test_and_set(&report_is_in_use)) {}
+    fault_report report = last_report;
+    atomic_flag_clear(&report_is_in_use);
+    return report;
+}
+
+static int raise_in_main(void *unused)
+{
+    (void)unused;
+    main_is_called = 0;
+    if (!atomic_exchange(&main_is_wanted, 0)) return 0; /* a method has raised it meanwhile */
+    PyErr_SetNone(interrupt_class);
+    return -1;
+}
+
+static void call_main(void)
+{
+    main_is_wanted = 1;
+    if (!atomic_exchange(&main_is_called, 1) && Py_AddPendingCall(raise_in_main, NULL)) main_is_called = 0;
+}
+
+static void raise_in_threads(void *unused)
+{
+    (void)unused;
+    if (!Py_IsInitialized()) return;
+    PyGILState_STATE state = PyGILState_Ensure();
+    for (int i = 0; i < MOST_THREADS; i++) {
+        unsigned long thread = atomic_exchange(&waiting[i], 0);
+        if (thread && !PyThreadState_SetAsyncExc(thread, interrupt_class)) call_main();
+    }
+    PyGILState_Release(state);
+}
+
+/* Returns whether the thread waits now: 1, 2 if it did before, 0 if there is no place. */
+static int line_up(unsigned long thread)
+{
+    for (int i = 0; i < MOST_THREADS; i++)
+        if (waiting[i] == thread) return 2;
+    for (int i = 0; i < MOST_THREADS; i++) {
+        unsigned long nobody = 0;
+        if (atomic_compare_exchange_strong(&waiting[i], &nobody, thread)) return 1;
+    }
+    return 0;
+}
+
+static void interrupt(fault_guard *guard)
+{
+    unsigned long thread = PyThread_get_thread_ident();
+    while (atomic_flag_test_and_set(&report_is_in_use)) {}
+    fault_describe(guard, &last_report);
+    atomic_flag_clear(&report_is_in_use);
+    int place = thread == main_thread ? 0 : line_up(thread);
+    if (!place || (place == 1 && PyThread_start_new_thread(raise_in_threads, NULL) == PYTHREAD_INVALID_THREAD_ID)) call_main();
+}
+
+/* A method has raised it in this thread: nothing else needs to. */
+static void interrupt_done(void)
+{
+    unsigned long thread = PyThread_get_thread_ident();
+    if (thread == main_thread) main_is_wanted = 0;
+    for (int i = 0; i < MOST_THREADS; i++) {
+        unsigned long same = thread;
+        atomic_compare_exchange_strong(&waiting[i], &same, 0);
+    }
+}
+
+/* At import, and in the child after a fork. */
+static void interrupt_set_up(unsigned long thread, PyObject *raised)
+{
+    main_thread = thread;
+    interrupt_class = raised;
+    main_is_called = main_is_wanted = 0;
+    for (int i = 0; i < MOST_THREADS; i++) waiting[i] = 0;
+    atomic_flag_clear(&report_is_in_use);
+}
+
+#endif

@@ -1,0 +1,179 @@
+/* fault_windows.c - fault.h on Windows, by a vectored exception handler.
+ *
+ * Windows refuses to cut a file that is mapped.  What remains is a network drive or a removable medium that fails, or a
+ * disk that is full under a sparse file: EXCEPTION_IN_PAGE_ERROR.  Memory cannot be put into the middle of a view, so
+ * the instruction that faulted cannot go on; only fault_copy(), which can end early, is guarded.
+ */
+#include "fault.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <windows.h>
+
+struct fault_guard {
+    uintptr_t start, stop; /* the bytes that were asked for; both 0 while the guard is free */
+    fault_word damage;
+    uintptr_t first_lost, behind_last;
+    char *path;
+    fault_guard *next, *next_free;
+};
+
+/* All there have ever been: whoever still looks at the damage of a free one may. */
+static fault_guard *guards, *free_guards;
+static SRWLOCK registry = SRWLOCK_INIT; /* never held while mapped memory is touched */
+static void *installed;
+
+static fault_guard *find(uintptr_t address)
+{
+    fault_guard *guard = guards;
+    while (guard && (address < guard->start || address >= guard->stop)) guard = guard->next;
+    return guard;
+}
+
+/* --- copies that end early ------------------------------------------------------------------------------------ */
+
+#if defined(__x86_64__) && defined(__GNUC__)
+/* One instruction that copies, and is there once: the handler knows by it where a copy is, and where it goes on. */
+extern const char fault_copying[], fault_copied[];
+
+__attribute__((noinline, noclone)) static size_t copy_forwards(void *to, const void *from, size_t size)
+{
+    __asm__ volatile(".globl fault_copying, fault_copied\n"
+                     "fault_copying: rep movsb\n"
+                     "fault_copied:"
+                     : "+D"(to), "+S"(from), "+c"(size)
+                     :
+                     : "memory");
+    return size; /* what is left */
+}
+
+void fault_copy(void *to, const void *from, size_t size)
+{
+    if ((uintptr_t)to - (uintptr_t)from >= size) copy_forwards(to, from, size);
+    else memmove(to, from, size); /* bytes of the map moved upwards within it: not guarded */
+}
+
+static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
+{
+    const EXCEPTION_RECORD *record = fault->ExceptionRecord;
+    if (record->ExceptionCode != EXCEPTION_IN_PAGE_ERROR || fault->ContextRecord->Rip != (uintptr_t)fault_copying)
+        return EXCEPTION_CONTINUE_SEARCH;
+    uintptr_t address = record->ExceptionInformation[1], page = address & ~(uintptr_t)(region_page_size() - 1);
+    AcquireSRWLockExclusive(&registry);
+    fault_guard *guard = find(address);
+    if (guard) {
+        if (page < guard->first_lost) guard->first_lost = page;
+        if (page >= guard->behind_last) guard->behind_last = page + region_page_size();
+        guard->damage |= FAULT_IO | (record->ExceptionInformation[0] == 1 ? FAULT_STORED : 0);
+    }
+    ReleaseSRWLockExclusive(&registry);
+    if (!guard) return EXCEPTION_CONTINUE_SEARCH;
+    fault->ContextRecord->Rip = (uintptr_t)fault_copied;
+    return EXCEPTION_CONTINUE_EXECUTION;
+}
+#else
+static size_t copy_forwards(void *to, const void *from, size_t size)
+{
+    memcpy(to, from, size);
+    return 0;
+}
+
+void fault_copy(void *to, const void *from, size_t size) { memmove(to, from, size); }
+
+static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
+{
+    (void)fault;
+    return EXCEPTION_CONTINUE_SEARCH;
+}
+#endif
+
+int fault_install(void (*notify)(fault_guard *))
+{
+    (void)notify; /* who calls fault_copy() looks at the damage afterwards */
+    AcquireSRWLockExclusive(&registry);
+    if (!installed) installed = AddVectoredExceptionHandler(0, on_fault);
+    int error = installed ? 0 : ERROR_NOT_ENOUGH_MEMORY;
+    ReleaseSRWLockExclusive(&registry);
+    return error;
+}
+
+int fault_uninstall(void)
+{
+    AcquireSRWLockExclusive(&registry);
+    if (installed) RemoveVectoredExceptionHandler(installed);
+    installed = NULL;
+    ReleaseSRWLockExclusive(&registry);
+    return 0;
+}
+
+/* --- guards --------------------------------------------------------------------------------------------------- */
+
+/* Nothing has been lost, or all of it has been made good. */
+static void reset(fault_guard *guard)
+{
+    guard->damage = 0;
+    guard->first_lost = UINTPTR_MAX;
+    guard->behind_last = 0;
+}
+
+int fault_watch(void *address, size_t size, region_file file, const char *path, const region_info *info,
+                region_intent intent, uint64_t offset, fault_guard **result)
+{
+    (void)file, (void)info, (void)intent, (void)offset;
+    AcquireSRWLockExclusive(&registry);
+    fault_guard *guard = free_guards;
+    if (guard) free_guards = guard->next_free;
+    else if ((guard = calloc(1, sizeof *guard))) {
+        guard->next = guards;
+        guards = guard;
+    }
+    if (guard) {
+        reset(guard);
+        guard->path = path ? _strdup(path) : NULL;
+        guard->start = (uintptr_t)address;
+        guard->stop = guard->start + size;
+    }
+    ReleaseSRWLockExclusive(&registry);
+    *result = guard;
+    return guard ? 0 : ERROR_NOT_ENOUGH_MEMORY;
+}
+
+void fault_unwatch(fault_guard *guard)
+{
+    AcquireSRWLockExclusive(&registry);
+    guard->start = guard->stop = 0;
+    free(guard->path);
+    guard->path = NULL;
+    guard->next_free = free_guards;
+    free_guards = guard;
+    ReleaseSRWLockExclusive(&registry);
+}
+
+const fault_word *fault_damage(const fault_guard *guard) { return &guard->damage; }
+
+void fault_describe(fault_guard *guard, fault_report *report)
+{
+    AcquireSRWLockShared(&registry);
+    report->damage = guard->damage;
+    report->start = guard->first_lost > guard->start ? guard->first_lost - guard->start : 0;
+    report->stop = (guard->behind_last < guard->stop ? guard->behind_last : guard->stop) - guard->start;
+    report->path[0] = report->path[sizeof report->path - 1] = 0;
+    if (guard->path) strncpy(report->path, guard->path, sizeof report->path - 1);
+    ReleaseSRWLockShared(&registry);
+}
+
+/* Lost pages are still those of the file: see whether they can be read by now. */
+int fault_recover(fault_guard *guard, region_file file)
+{
+    (void)file;
+    uintptr_t end = guard->behind_last < guard->stop ? guard->behind_last : guard->stop;
+    for (uintptr_t page = guard->first_lost; page < end; page += region_page_size()) {
+        char byte;
+        if (copy_forwards(&byte, (const void *)(page > guard->start ? page : guard->start), 1)) return ERROR_READ_FAULT;
+    }
+    AcquireSRWLockExclusive(&registry);
+    reset(guard);
+    ReleaseSRWLockExclusive(&registry);
+    return 0;
+}
