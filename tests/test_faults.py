@@ -384,8 +384,11 @@ OPEN = '\nmm = MemMap.open("data.bin", dtype="<f8")\n'
 
 
 @pytest.mark.parametrize("handler", HANDLERS.values(), ids=list(HANDLERS))
-def test_a_fault_of_others_ends_the_process_as_ever(ends_by_sigbus, handler):
-    ends_by_sigbus(ELSEWHERE + handler + OPEN + "fault_elsewhere()\n")
+@pytest.mark.parametrize("again", ["", "mm[...]; faulthandler.disable(); faulthandler.enable(); mm[...]"])
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_a_fault_of_others_ends_the_process_as_ever(ends_by_sigbus, handler, order, again):
+    steps = handler + OPEN if order == "before" else OPEN + handler
+    ends_by_sigbus(f"{ELSEWHERE}import faulthandler\n{steps}\n{again}\nfault_elsewhere()\n")
 
 
 @pytest.mark.parametrize("handler", HANDLERS.values(), ids=list(HANDLERS))

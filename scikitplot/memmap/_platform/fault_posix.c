@@ -352,29 +352,33 @@ static void let_it_end(int is_fault)
     pthread_sigmask(SIG_UNBLOCK, &only, NULL);
 }
 
-/* The handler that was there before has one try per thread and address: most only say something and return. */
+/* Each handler that was there before has one try per thread and address, the last one first: most only say something
+ * and return, or send the signal again for those before them. */
 static void pass_on(int number, siginfo_t *info, void *context, int is_fault)
 {
     static _Atomic(uintptr_t) last_address, last_thread;
-    const handler *before = atomic_load(&previous);
-    const struct sigaction *other = before ? &before->act : NULL;
-    if (!other || other->sa_handler == SIG_DFL) {
+    static _Atomic(int) was_sent_again;
+    static handler *_Atomic tried;
+    uintptr_t address = is_fault ? (uintptr_t)info->si_addr : 0, thread = (uintptr_t)pthread_self();
+    int again = atomic_exchange(&last_address, address) == address || !is_fault;
+    again &= atomic_exchange(&last_thread, thread) == thread;
+    again &= is_fault || atomic_exchange(&was_sent_again, 0);
+    handler *other = atomic_load(again ? &tried : &previous);
+    if (again && other) other = other->older;
+    atomic_store(&tried, other);
+    if (!other || other->act.sa_handler == SIG_DFL) {
         let_it_end(is_fault);
         return;
     }
-    if (other->sa_handler == SIG_IGN) { /* a fault cannot be ignored */
-        if (is_fault) let_it_end(1);
+    if (other->act.sa_handler == SIG_IGN) {
+        if (is_fault) let_it_end(1); /* a fault cannot be ignored */
         return;
     }
-    uintptr_t address = is_fault ? (uintptr_t)info->si_addr : 0, thread = (uintptr_t)pthread_self();
-    int again = atomic_exchange(&last_address, address) == address;
-    again &= atomic_exchange(&last_thread, thread) == thread;
-    if (is_fault && again) {
-        let_it_end(1);
-        return;
-    }
-    if (other->sa_flags & SA_SIGINFO) other->sa_sigaction(number, info, context);
-    else other->sa_handler(number);
+    if (other->act.sa_flags & SA_SIGINFO) other->act.sa_sigaction(number, info, context);
+    else other->act.sa_handler(number);
+    sigset_t waiting;
+    sigpending(&waiting);
+    was_sent_again = sigismember(&waiting, SIGBUS) == 1;
 }
 
 static void on_fault(int number, siginfo_t *info, void *context)
@@ -408,11 +412,13 @@ static int put_in_front(void)
     struct sigaction now, act = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
     if (sigaction(SIGBUS, NULL, &now)) return errno;
     if (is_ours(&now)) return 0;
-    handler *other = malloc(sizeof *other);
-    if (!other) return ENOMEM;
-    other->act = now;
-    other->older = atomic_load(&previous);
-    atomic_store(&previous, other); /* first: ours may run at once */
+    handler *last = atomic_load(&previous);
+    if (!last || last->act.sa_sigaction != now.sa_sigaction) { /* else it has only been put in front again */
+        handler *other = malloc(sizeof *other);
+        if (!other) return ENOMEM;
+        *other = (handler){now, last};
+        atomic_store(&previous, other); /* first: ours may run at once */
+    }
     act.sa_sigaction = on_fault;
     sigfillset(&act.sa_mask); /* nothing comes in between while the lock of a guard is held */
     return sigaction(SIGBUS, &act, NULL) ? errno : 0;
