@@ -359,10 +359,9 @@ static void pass_on(int number, siginfo_t *info, void *context, int is_fault)
     static _Atomic(uintptr_t) last_address, last_thread;
     static _Atomic(int) was_sent_again;
     static handler *_Atomic tried;
-    uintptr_t address = is_fault ? (uintptr_t)info->si_addr : 0, thread = (uintptr_t)pthread_self();
-    int again = atomic_exchange(&last_address, address) == address || !is_fault;
-    again &= atomic_exchange(&last_thread, thread) == thread;
-    again &= is_fault || atomic_exchange(&was_sent_again, 0);
+    uintptr_t address = (uintptr_t)info->si_addr, thread = (uintptr_t)pthread_self();
+    int again = atomic_exchange(&last_thread, thread) == thread;
+    again &= is_fault ? atomic_exchange(&last_address, address) == address : atomic_exchange(&was_sent_again, 0);
     handler *other = atomic_load(again ? &tried : &previous);
     if (again && other) other = other->older;
     atomic_store(&tried, other);
