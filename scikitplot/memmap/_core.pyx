@@ -26,6 +26,7 @@ from ._region cimport (
     map_file,
 )
 
+import os
 from threading import RLock
 
 import numpy as np
@@ -652,6 +653,19 @@ cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexc
     else:
         with nogil:
             copy_bytes(target, source, nbytes)
+
+
+def after_fork():
+    """In the child, where the other threads do not exist: nobody waits for what one of them had begun."""
+    for mm in listed():
+        (<MapCore>mm).turn = None
+        (<MapCore>mm)._region.orphan()
+        if is_closed((<MapCore>mm)._region):
+            forget(mm)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=after_fork)
 
 
 def own_methods(type cls):

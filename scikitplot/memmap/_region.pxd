@@ -24,6 +24,7 @@ cdef extern from "_users.h":
     Py_ssize_t USERS_OWNER
     Py_ssize_t USERS_GONE
     Py_ssize_t USERS_RESIZING
+    Py_ssize_t USERS_CLOSING
 
 
 cdef str RESIZED
@@ -50,6 +51,7 @@ cdef class Region:
     cdef shared_int advised
     cdef readonly bint writable
     cdef readonly bint shared
+    cdef bint is_orphan  # of a fork: see `orphan`
     cdef Lease parent
     cdef users_t users
     cdef fault_guard *guard
@@ -63,6 +65,7 @@ cdef class Region:
     cdef int watch(self, File file, region_intent intent) except -1
     cdef void unwatch(self) noexcept
     cdef void unmap(self) noexcept
+    cdef void orphan(self) noexcept
     cpdef bint close(self) except -1
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
     cdef void reopen(self) noexcept
@@ -103,7 +106,8 @@ cdef inline int check_damage(Region region) except -1:
 
 cdef inline bint is_closed(Region region) noexcept:
     """Whether the owner has left."""
-    return USERS_GONE <= users_count(&region.users) < USERS_OWNER
+    cdef Py_ssize_t count = users_count(&region.users)
+    return count < USERS_OWNER and count != USERS_RESIZING
 
 
 cdef inline Lease lease(Region region):

@@ -239,9 +239,9 @@ cdef class File:
             region_file_close(self.handle)
 
 
-cdef bint wait_for_resize(Py_ssize_t found):
-    """If that is what the count says is going on, let another thread get on with it: True then."""
-    if found != USERS_RESIZING:
+cdef bint wait_for_another(Py_ssize_t found):
+    """If the count says that another thread is resizing or closing, let it get on with that: True then."""
+    if found >= 0:
         return False
     time.sleep(0)
     return True
@@ -362,6 +362,8 @@ cdef class Region:
         name = self.path or "anonymous"
         if found == USERS_RESIZING:
             raise BufferError(f"MemMap is being resized by another thread: {name}")
+        if self.is_orphan:
+            raise ValueError(f"MemMap was being resized when this process was forked, and is lost here: {name}")
         raise ValueError(f"MemMap is closed: {name}")
 
     cdef void unmap(self) noexcept:
@@ -380,6 +382,16 @@ cdef class Region:
             self.parent = None
             self.own_file = None
 
+    cdef void orphan(self) noexcept:
+        """In the child of a fork: a thread that was resizing or closing this region does not exist here."""
+        cdef Py_ssize_t found = users_count(&self.users)
+        if found < 0:
+            self.is_orphan = found == USERS_RESIZING
+            self.unwatch()
+            self.address = NULL  # nobody knows which part of which mapping is still there
+            self.own_file = None
+            users_set(&self.users, USERS_GONE)
+
     @property
     def leases(self):
         """How many leases are alive."""
@@ -397,17 +409,19 @@ cdef class Region:
 
     cpdef bint close(self) except -1:
         """Unmap if the owner is the only user. Returns False if leases are alive."""
-        cdef Py_ssize_t found = users_claim(&self.users, USERS_GONE)
-        while wait_for_resize(found):
-            found = users_claim(&self.users, USERS_GONE)
+        cdef Py_ssize_t state = USERS_CLOSING if self.parent is None else USERS_GONE  # a window unmaps nothing
+        cdef Py_ssize_t found = users_claim(&self.users, state)
+        while wait_for_another(found):
+            found = users_claim(&self.users, state)
         if found == USERS_OWNER:
             self.unmap()
+            users_set(&self.users, USERS_GONE)
         return found <= USERS_OWNER
 
     def abandon(self):
         """Let the owner leave; the last lease will unmap. Returns False if the owner was gone already."""
         cdef Py_ssize_t found = users_disown(&self.users)
-        while wait_for_resize(found):
+        while wait_for_another(found):
             found = users_disown(&self.users)
         if found == USERS_OWNER:
             self.unmap()
@@ -420,7 +434,7 @@ cdef class Region:
         """
         cdef int code = 0
         cdef Py_ssize_t found = users_enter(&self.users)
-        while wait_for_resize(found):
+        while wait_for_another(found):
             found = users_enter(&self.users)
         if found < USERS_OWNER:
             return False

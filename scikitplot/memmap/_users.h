@@ -26,6 +26,7 @@ static inline unsigned int shared_next(shared_unsigned *number) { return ++*numb
 #define USERS_OWNER ((Py_ssize_t)1 << (8 * sizeof(Py_ssize_t) - 2))
 #define USERS_GONE ((Py_ssize_t)0)
 #define USERS_RESIZING ((Py_ssize_t)-1)
+#define USERS_CLOSING ((Py_ssize_t)-2) /* the owner was alone and has left; the memory is still being unmapped */
 
 typedef struct { shared_size count; } users_t;
 

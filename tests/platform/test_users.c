@@ -55,9 +55,10 @@ static void resize(size_t size)
 
 static void end(ending how)
 {
-    if (how == CLOSE && users_claim(&map.users, USERS_GONE) == USERS_OWNER) {
+    if (how == CLOSE && users_claim(&map.users, USERS_CLOSING) == USERS_OWNER) {
         map.owners_left++;
         unmap();
+        users_set(&map.users, USERS_GONE);
     }
     if (how == ABANDON) {
         Py_ssize_t found = users_disown(&map.users);
