@@ -139,16 +139,23 @@ def _build(
     sparse: bool,
     finish: Callable[[], None] = lambda: None,
 ) -> Region:
-    file = File.create(name, path)
-    region = None
+    """Make a file, map it, and only then let it have its name, where the system can: a kill leaves nothing behind."""
+    taken = os.path.lexists(beyond_260(name))
+    nameless = None if taken else File.create_nameless(os.path.dirname(name), path)
+    file = nameless or File.create(name, path)
+    has_name, region = nameless is None, None
     try:
         set_size(file, offset + nbytes, sparse)
         region = map_to_write(file, offset, nbytes)
+        if not has_name:
+            file.link(name)
+            has_name = True
         finish()
     except BaseException:
         if region is not None:
             region.close()  # Windows deletes no file that is mapped
         file.close()
-        os.unlink(beyond_260(name))
+        if has_name:
+            os.unlink(beyond_260(name))
         raise
     return region

@@ -14,15 +14,17 @@ from libc.string cimport strlen
 
 from .libfault cimport (
     FAULT_IO, FAULT_NO_SPACE, FAULT_STORED, FAULT_TRUNCATED, FAULT_UNKNOWN, fault_copy, fault_damage,
-    fault_describe, fault_guard, fault_install, fault_recover, fault_report, fault_uninstall, fault_unwatch, fault_watch,
+    fault_describe, fault_guard, fault_install, fault_recover, fault_report, fault_uninstall, fault_unwatch,
+    fault_watch,
 )
 from .libregion cimport (
     REGION_COPY, REGION_DEVICE, REGION_DIRECTORY, REGION_FIFO, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM,
     REGION_READ, REGION_REGULAR, REGION_SEQUENTIAL, REGION_SOCKET, REGION_WRITE, region_access, region_advise,
     region_directory_sync, region_error_text, region_evict, region_file, region_file_close, region_file_create,
-    region_file_duplicate, region_file_info, region_file_open, region_file_resize, region_flush, region_info,
-    region_intent, region_kind, region_lock, region_map, region_map_anonymous, region_page_size, region_path_info,
-    region_residency, region_resize, region_resize_anonymous, region_revoke, region_unlock, region_unmap,
+    region_file_create_nameless, region_file_duplicate, region_file_info, region_file_link, region_file_open,
+    region_file_resize, region_flush, region_info, region_intent, region_kind, region_lock, region_map,
+    region_map_anonymous, region_page_size, region_path_info, region_residency, region_resize,
+    region_resize_anonymous, region_revoke, region_unlock, region_unmap,
 )
 
 import os
@@ -193,6 +195,19 @@ cdef class File:
         file.path = path
         check(region_file_create(raw, &file.handle), path)
         return file
+
+    @staticmethod
+    def create_nameless(str directory, str path):
+        """Create a file that nobody sees until it is linked; None where there are no such files."""
+        cdef File file = File.__new__(File)
+        cdef bytes raw = encoded(directory)
+        file.path = path
+        return None if region_file_create_nameless(raw, &file.handle) else file
+
+    def link(self, str name):
+        """Give a file without a name one that nobody has."""
+        cdef bytes raw = encoded(name)
+        check(region_file_link(self.handle, raw), self.path)
 
     @staticmethod
     def duplicate(region_file handle, name):

@@ -372,6 +372,27 @@ static void create_never_takes_an_existing_file(void)
     CHECK(region_file_create(directory, &file) != 0);
 }
 
+static void a_nameless_file_is_complete_when_it_is_seen(void)
+{
+    const char *path = new_path(), *taken = new_file(100);
+    region_file file = 77;
+    region_info info, linked;
+    if (region_file_create_nameless(directory, &file)) { /* not everywhere */
+        CHECK(file == 77);
+        return;
+    }
+    CHECK(!is_inherited(file));
+    CHECK(region_file_resize(file, 3, 0) == 0);
+    CHECK(region_path_info(path, &info) != 0);
+    CHECK(region_file_link(file, taken) != 0);
+    CHECK(file_is_pattern(taken, 100));
+    CHECK(region_file_link(file, path) == 0);
+    CHECK(region_file_info(file, &info) == 0 && region_path_info(path, &linked) == 0);
+    CHECK(info.inode == linked.inode && linked.size == 3);
+    CHECK(region_file_close(file) == 0);
+    CHECK(byte_of_file(path, 2) == 0 && byte_of_file(path, 3) == EOF);
+}
+
 static void identity_is_that_of_the_file(void)
 {
     const char *path, *other = new_file(10);
@@ -1121,6 +1142,7 @@ static const struct {
     TEST(a_directory_cannot_be_opened_for_writing),
     TEST(a_new_file_is_empty_and_writable),
     TEST(create_never_takes_an_existing_file),
+    TEST(a_nameless_file_is_complete_when_it_is_seen),
     TEST(identity_is_that_of_the_file),
     TEST(the_modification_time_is_in_nanoseconds),
     TEST(handles_stay_in_this_process),

@@ -51,6 +51,11 @@ int region_path_info(const char *path, region_info *info);
 int region_file_open(const char *path, int writable, region_file *file);
 /* Create a file that must not exist yet, open for reading and writing. */
 int region_file_create(const char *path, region_file *file);
+/* The same without a name: nobody sees it half made, and nothing is left of it if the process ends.  Not all systems and
+ * file systems can. */
+int region_file_create_nameless(const char *directory, region_file *file);
+/* Give such a file a name in its directory, which must not be taken. */
+int region_file_link(region_file file, const char *path);
 /* A second, independent handle to an open file (a descriptor on POSIX, an OS handle on Windows). */
 int region_file_duplicate(region_file file, region_file *copy);
 int region_file_info(region_file file, region_info *info);

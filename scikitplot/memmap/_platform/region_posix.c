@@ -93,6 +93,24 @@ int region_file_create(const char *path, region_file *file)
     return open_file(path, O_RDWR | O_CREAT | O_EXCL, file);
 }
 
+int region_file_create_nameless(const char *directory, region_file *file)
+{
+#ifdef O_TMPFILE
+    if (!access("/proc/self/fd", X_OK)) return open_file(directory, O_RDWR | O_TMPFILE, file);
+#else
+    (void)directory;
+    (void)file;
+#endif
+    return ENOTSUP;
+}
+
+int region_file_link(region_file file, const char *path)
+{
+    char name[40]; /* a link straight from a descriptor takes special rights */
+    snprintf(name, sizeof name, "/proc/self/fd/%d", (int)file);
+    return linkat(AT_FDCWD, name, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? errno : 0;
+}
+
 int region_file_duplicate(region_file file, region_file *copy)
 {
     int fd = fcntl((int)file, F_DUPFD_CLOEXEC, 0);
@@ -118,7 +136,7 @@ static int truncate_file(int fd, uint64_t size)
     return failed ? errno : 0;
 }
 
-/* For file systems that cannot reserve: blocks come from writing zeros. */
+/* For file systems that cannot reserve: blocks come from writing zeros.  */
 static int write_zeros(int fd, uint64_t from, uint64_t to)
 {
     static const char zeros[1 << 16];

@@ -157,6 +157,20 @@ int region_file_create(const char *path, region_file *file)
     return open_path(path, GENERIC_READ | GENERIC_WRITE, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, file);
 }
 
+int region_file_create_nameless(const char *directory, region_file *file)
+{
+    (void)directory;
+    (void)file;
+    return ERROR_NOT_SUPPORTED;
+}
+
+int region_file_link(region_file file, const char *path)
+{
+    (void)file;
+    (void)path;
+    return ERROR_NOT_SUPPORTED;
+}
+
 int region_file_duplicate(region_file file, region_file *copy)
 {
     HANDLE self = GetCurrentProcess(), handle;
