@@ -136,10 +136,13 @@ static int truncate_file(int fd, uint64_t size)
     return failed ? errno : 0;
 }
 
-/* For file systems that cannot reserve: blocks come from writing zeros.  */
+/* For file systems that cannot reserve: blocks come from writing zeros.  The end moves first, and at once: a process that
+ * is killed meanwhile leaves the old or the new size. */
 static int write_zeros(int fd, uint64_t from, uint64_t to)
 {
     static const char zeros[1 << 16];
+    int error = truncate_file(fd, to);
+    if (error) return error;
     while (from < to) {
         size_t size = to - from < sizeof zeros ? (size_t)(to - from) : sizeof zeros;
         ssize_t written = pwrite(fd, zeros, size, (off_t)from);
