@@ -39,6 +39,8 @@ cdef class File:
     cdef region_info seen
     cdef public object path
 
+    cpdef void close(self) noexcept
+
 
 cdef class Region:
     cdef char *address

@@ -162,7 +162,8 @@ cdef int open_and_look(const char *path, bint writable, region_file *file, regio
 cdef class File:
     """An open file of the operating system; closed when dropped.
 
-    Only the thread that made it resizes or closes it, before anybody else gets it from a region.
+    Only the thread that made it resizes or closes it, before anybody else gets it from a region, whose last user closes
+    it.
     """
 
     def __cinit__(self):
@@ -227,7 +228,12 @@ cdef class File:
     def look(self):
         """What the file is like now."""
         cdef region_info seen
-        check(region_file_info(self.handle, &seen), self.path)
+        cdef int code
+        with cython.critical_section(self):
+            if self.handle == REGION_NO_FILE:
+                raise ValueError(f"MemMap is closed: {self.path}")
+            code = region_file_info(self.handle, &seen)
+        check(code, self.path)
         return file_info(&seen)
 
     @property
@@ -243,9 +249,11 @@ cdef class File:
         check(code, self.path)
         check(region_file_info(self.handle, &self.seen), self.path)
 
-    def close(self):
-        cdef region_file handle = self.handle
-        self.handle = REGION_NO_FILE
+    cpdef void close(self) noexcept:
+        cdef region_file handle
+        with cython.critical_section(self):
+            handle = self.handle
+            self.handle = REGION_NO_FILE
         if handle != REGION_NO_FILE:
             region_file_close(handle)
 
@@ -382,6 +390,7 @@ cdef class Region:
         raise ValueError(f"MemMap is closed: {name}")
 
     cdef void unmap(self) noexcept:
+        cdef File file
         cdef void *address = self.address
         cdef size_t nbytes = self.nbytes
         self.address = NULL
@@ -395,7 +404,10 @@ cdef class Region:
                 region_unmap(address, nbytes)
         with cython.critical_section(self):  # somebody may be asking for the file
             self.parent = None
+            file = self.own_file
             self.own_file = None
+        if file is not None:
+            file.close()  # without the GIL, an object dies only when the thread that made it gets to that
 
     cdef void orphan(self) noexcept:
         """In the child of a fork: a thread that was resizing or closing this region does not exist here."""
