@@ -451,6 +451,27 @@ static void a_child_process_is_guarded_too(void)
     close_map(&m);
 }
 
+UNSEEN_BY_TSAN static void *read_first(void *unused)
+{
+    CHECK(!shared_map.bytes[0]);
+    return unused;
+}
+
+static void a_child_finds_a_repair_done_or_not_begun(void)
+{
+    int status;
+    pthread_t thread;
+    shared_map = open_map((size_t)1 << 40, REGION_WRITE, 0); /* so large that the repair takes its time */
+    cut(0);
+    CHECK(!pthread_create(&thread, NULL, read_first, NULL));
+    usleep(2000); /* it is under way now, very likely */
+    pid_t child = fork();
+    if (!child) _exit(shared_map.bytes[0] + (int)damage(&shared_map));
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == FAULT_TRUNCATED);
+    CHECK(!pthread_join(thread, NULL));
+    close_map(&shared_map);
+}
+
 static void a_thousand_maps_are_found(void)
 {
     map maps[1000];
@@ -496,6 +517,7 @@ static const struct {
     TEST(faults_of_others_end_as_they_would_have),
     TEST(a_handler_put_in_front_later_is_passed_again),
     TEST(a_child_process_is_guarded_too),
+    TEST(a_child_finds_a_repair_done_or_not_begun),
     TEST(a_thousand_maps_are_found),
 };
 

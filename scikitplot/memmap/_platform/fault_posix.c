@@ -390,18 +390,32 @@ static void on_fault(int number, siginfo_t *info, void *context)
 
 /* --- from outside the handler ------------------------------------------------------------------------------------- */
 
-static void before_fork(void) { pthread_mutex_lock(&registry); }
-static void in_parent(void) { pthread_mutex_unlock(&registry); }
+static void for_all_guards(void (*change)(fault_guard *))
+{
+    for (chunk *part = &first_chunk; part; part = part->next)
+        for (fault_guard *guard = part->guards; guard < part->guards + part->used; guard++) change(guard);
+}
 
-/* Threads that were in the handler do not exist in the child. */
+static void unpin(fault_guard *guard) { guard->pins = 0; }
+
+/* A child must find no repair half done. */
+static void before_fork(void)
+{
+    pthread_mutex_lock(&registry);
+    for_all_guards(lock);
+}
+
+static void in_parent(void)
+{
+    for_all_guards(unlock);
+    pthread_mutex_unlock(&registry);
+}
+
+/* Threads that were in the handler do not exist here. */
 static void in_child(void)
 {
-    pthread_mutex_init(&registry, NULL);
-    for (chunk *part = &first_chunk; part; part = part->next)
-        for (fault_guard *guard = part->guards; guard < part->guards + part->used; guard++) {
-            guard->pins = 0;
-            unlock(guard);
-        }
+    for_all_guards(unpin);
+    in_parent();
 }
 
 static int is_ours(const struct sigaction *act) { return act->sa_flags & SA_SIGINFO && act->sa_sigaction == on_fault; }
