@@ -1,6 +1,7 @@
 """Pages that vanish: the process lives, and nobody gets wrong numbers in silence. Each case has its own process."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,6 +270,25 @@ assert mm.damaged
 """)
 
 
+def test_no_sum_is_wrong_although_the_file_is_cut_while_it_runs(survives):
+    survives("""
+mm = MemMap.open("data.bin", dtype="<f8")
+view = mm[:]
+for round in range(20):
+    sums = []
+    cutter = threading.Timer(0.001 * round, cut)
+    cutter.start()
+    try:
+        while True: sums.append(view.sum())
+    except DamagedError as error:
+        assert "truncated" in str(error)
+    assert set(sums) <= {ROWS.sum()}
+    cutter.join()
+    regrow()
+    mm.recover()
+""")
+
+
 # ---------------------------------------------------------------------------------------------------------- threads
 
 
@@ -299,21 +319,16 @@ gate = threading.Barrier(9)
 def work(k):
     gate.wait()
     try:
-        while True: view[k * N // 8 : (k + 1) * N // 8].sum() if k % 2 else mm.gather(np.arange(k, N, 997))
+        # a thread that only meets zeros that are there already is told by its next method call
+        while True: (view[k * N // 8 :].sum(), mm[k]) if k % 2 else mm.gather(np.arange(k, N, 997))
     except DamagedError:
         said.append(k)
-threads = [threading.Thread(target=work, args=(k,)) for k in range(1, 9)]
+threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
 for thread in threads: thread.start()
 gate.wait()
-try:
-    cut(0)
-    for thread in threads: thread.join(10)
-except DamagedError:
-    pass
-mm[0] if not mm.damaged else None
-# a thread that only meets zeros that are there already is told by its next method call
-assert set(said) >= {2, 4, 6, 8}, said
-os._exit(0) if print("done") else os._exit(0) if sys.stdout.flush() else os._exit(0)
+cut(0)
+for thread in threads: thread.join()
+assert sorted(said) == list(range(8))
 """)
 
 
@@ -416,6 +431,10 @@ assert calls == [1] and not mm.damaged
 """)
 
 
+def test_a_signal_that_is_no_fault_ends_a_process_that_does_not_handle_it(ends_by_sigbus):
+    ends_by_sigbus(OPEN + "os.kill(os.getpid(), signal.SIGBUS)")
+
+
 def test_policy_off_leaves_the_signal_to_the_program(ends_by_sigbus, survives, monkeypatch):
     touch = """
 mm = MemMap.open("data.bin", dtype="<f8")
@@ -479,6 +498,109 @@ assert not mm.damaged
 """)
 
 
+def test_a_child_that_handles_the_signal_is_guarded_from_its_first_call_on(survives):
+    survives("""
+mm = MemMap.open("data.bin", dtype="<f8")
+view = mm[:]
+cut()
+pid = os.fork()
+if not pid:
+    signal.signal(signal.SIGBUS, lambda *_: os._exit(1))
+    mm[0]
+    raises(view.sum)
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+""")
+
+
+def test_a_storm_of_forks_while_threads_meet_lost_pages(survives):
+    survives("""
+set_fault_policy("flag")
+stop = []
+def work(name):
+    while not stop:
+        ROWS[:1024].tofile(name)
+        with open(name, "r+b") as file, MemMap.open(name, "r+") as mm:
+            view = mm[:]
+            os.truncate(name, 0)
+            view[4096] = 1
+            del view
+            assert mm.damaged
+            mm.close()
+threads = [threading.Thread(target=work, args=(f"{k}.bin",)) for k in range(2)]
+for thread in threads: thread.start()
+mm = MemMap.open("data.bin", dtype="<f8")
+view = mm[:]
+cut()
+for _ in range(300):
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if view[N // 2] == 0 and mm.damaged else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+stop.append(1)
+for thread in threads: thread.join()
+assert not mm.damaged
+""")
+
+
+def test_a_spawned_process_sends_the_error_back(survives):
+    survives("""
+import multiprocessing, pickle
+from concurrent.futures import ProcessPoolExecutor
+with open("worker.py", "w") as file:
+    file.write("import os\\ndef cut_and_read(mm): os.truncate(mm.path, 4096); return mm[-1]")
+import worker
+mm = MemMap.open("data.bin", dtype="<f8")
+with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    error = raises(pool.submit(worker.cut_and_read, mm).result)
+again = pickle.loads(pickle.dumps(error))
+assert type(error) is type(again) is DamagedError and "truncated" in str(error) and str(again) == str(error)
+assert (again.errno, again.strerror, again.filename) == (error.errno, error.strerror, mm.path)
+assert not mm.damaged
+raises(lambda: mm[-1])
+""")
+
+
+def test_a_subinterpreter_is_refused_and_leaves_the_guard_in_place(survives):
+    survives("""
+if sys.version_info >= (3, 13):
+    import _interpreters as interpreters
+    sub = interpreters.create("legacy")
+else:
+    import _xxsubinterpreters as interpreters
+    sub = interpreters.create(isolated=False)
+mm = MemMap.open("data.bin", dtype="<f8")
+view = mm[:]
+interpreters.run_string(sub, '''
+try:
+    import scikitplot.memmap
+except ImportError:
+    open("refused", "w").close()
+''')
+interpreters.destroy(sub)
+assert os.path.exists("refused")
+cut()
+raises(view.sum)
+""")
+
+
+def test_threads_that_read_a_damaged_map_are_no_trouble_at_exit(survives):
+    survives("""
+mm = MemMap.open("data.bin", dtype="<f8")
+views = [mm[:], mm[N // 2 :]]
+def work(view):
+    while True:
+        try:
+            while True: view.sum()
+        except DamagedError: pass
+for view in views * 2: threading.Thread(target=work, args=(view,), daemon=True).start()
+cut(0)
+try:
+    while not mm.damaged: pass
+except DamagedError: pass
+""")
+
+
 def test_a_damaged_map_is_no_trouble_at_exit(survives):
     survives("""
 import warnings; warnings.simplefilter("ignore", ResourceWarning)
@@ -529,6 +651,43 @@ os.chdir("/")
         small_disk_of(kind, "16m"),
         "large",
     )
+
+
+@pytest.fixture
+def failing_disk(small_disk_of):
+    """A disk with the rows in data.bin, of which the last ones cannot be read; and its image, and what that was."""
+    folder = small_disk_of("ext4", "16m")
+    np.arange(1, (1 << 20) + 1, dtype="<f8").tofile(folder / "data.bin")
+    subprocess.run(["umount", folder], check=True)
+    image = folder.with_name("image")
+    whole = folder.with_name("whole")
+    shutil.copyfile(image, whole)
+    subprocess.run(["mount", "-o", "loop,ro", image, folder], check=True)
+    os.truncate(image, 6 << 20)
+    return folder, image, whole
+
+
+def test_a_device_that_fails_is_an_error_until_it_can_be_read_again(survives, failing_disk):
+    survives(
+        """
+disk, image, whole = sys.argv[1:]
+mm = MemMap.open(disk + "/data.bin", dtype="<f8")
+view = mm[:]
+for call in (view.sum, lambda: mm[-1], lambda: mm[N // 2], mm.recover):
+    error = raises(call)
+    assert error.errno == 5 and error.filename == mm.path and "the device failed to read" in str(error)
+assert mm.damaged and 0 < np.count_nonzero(view) < N
+with open(image, "r+b") as file:
+    file.write(open(whole, "rb").read())
+mm.recover()
+assert not mm.damaged and (view == ROWS).all()
+""",
+        *failing_disk,
+    )
+
+
+def test_control_numpy_memmap_is_ended_by_a_device_that_fails(ends_by_sigbus, failing_disk):
+    ends_by_sigbus(f"np.memmap({os.fspath(failing_disk[0] / 'data.bin')!r}, mode='r').sum()")
 
 
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
