@@ -13,7 +13,7 @@ help:
 	@echo "make platforms   test on every platform that can be had here, and print a table"
 	@echo "make clean       remove what was built; .data, which was downloaded, stays"
 
-test: $(VENV)/package $(VENV)/group-test
+test: $(VENV)/package $(VENV)/group-test $(VENV)/group-consumers
 	CC="$(CC)" tools/ci/region_native.sh
 	$(VENV)/bin/pytest
 

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ def runs_under_wine() -> bool:
 
 
 EMULATOR = os.environ.get("MEMMAP_EMULATOR", "")  # what runs this interpreter, if it is for another CPU
+SANITIZED = re.search("lib[at]san", os.environ.get("LD_PRELOAD", "")) is not None
+HAS_ARROW = sys.platform == "linux" and sys.maxsize > 2**32 and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 # marker -> (where the marked tests run, what they need)
 PLATFORMS = {
@@ -43,9 +46,10 @@ PLATFORMS = {
     "more_than_wine": (not runs_under_wine(), "Wine cannot, Windows can"),
     "native": (not EMULATOR, f"needs a call, a limit or an address space that {EMULATOR} does not pass on"),
     "linux": (sys.platform == "linux", "needs /proc or a limit that only Linux has"),
-    "unsanitized": (
-        not re.search("lib[at]san", os.environ.get("LD_PRELOAD", "")),
-        "sanitizers make mlock do nothing, and take memory and mappings of their own",
+    "unsanitized": (not SANITIZED, "sanitizers make mlock do nothing, and take memory and mappings of their own"),
+    "pyarrow": (
+        HAS_ARROW and not EMULATOR and not SANITIZED,
+        "needs pyarrow, which is installed on 64-bit Linux, with a GIL and without sanitizers, only",
     ),
 }
 
@@ -56,6 +60,7 @@ ALONE = {
     "real_file": "unpacks into one file for all threads",
     "run_python": "runs in an interpreter of its own",
     "run_unprivileged": "runs in an interpreter of its own",
+    "test_consumers": "closes maps, and counts who uses them",
     "test_threads": "starts threads of its own",
     "test_lifetime": "closes maps, and counts who uses them",
     "test_paging": "looks at what the system keeps in memory",

@@ -348,6 +348,33 @@ assert asyncio.run(main()) == "seen"
 """)
 
 
+@pytest.mark.pyarrow
+@pytest.mark.parametrize("threads", [False, True])
+def test_pyarrow_computes_over_lost_pages_and_the_caller_gets_the_error(survives, threads):
+    survives(f"""
+import pyarrow, pyarrow.compute
+mm = MemMap.open("data.bin", dtype="<f8")
+array = pyarrow.array(mm[...])
+table = pyarrow.table({{"key": pyarrow.array(np.arange(N) % 7), "value": array}})
+calls = [lambda: table.group_by("key", use_threads={threads}).aggregate([("value", "sum")]),
+         lambda: pyarrow.compute.sum(array), lambda: pyarrow.compute.add(array, 1)]
+for call in calls:
+    expected = call()
+    cut(0)
+    result = None
+    try:
+        result = call()
+    except DamagedError as error:
+        assert "truncated" in str(error)
+    assert result is None and mm.damaged
+    regrow()
+    mm.recover()
+    assert call() == expected
+del array, table
+mm.close()
+""")
+
+
 # ----------------------------------------------------------------------------------------------------- system calls
 
 

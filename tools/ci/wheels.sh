@@ -15,7 +15,8 @@ test_wheel() { # VERSION NUMPY
     "$venv/bin/python" -m pip install 'pip>=25.1'
     "$venv/bin/python" -m pip wheel --no-deps --wheel-dir "$venv/dist" "$work"/dist/*.tar.gz
     "$work/dist/bin/python" "$root/tools/ci/check_wheel.py" "$venv"/dist/*.whl
-    "$venv/bin/python" -m pip install --group "$root/pyproject.toml:test" "$venv"/dist/*.whl ${2:+"numpy==$2"}
+    "$venv/bin/python" -m pip install --group "$root/pyproject.toml:test" --group "$root/pyproject.toml:consumers" \
+        "$venv"/dist/*.whl ${2:+"numpy==$2"}
     cd "$work"
     "$venv/bin/python" -c 'import scikitplot.memmap as m, numpy; print(m.__file__, "NumPy", numpy.__version__)'
     "$venv/bin/pytest" -q -c "$root/pyproject.toml" --junit-xml "$work/$version.xml" "$root/tests"
