@@ -14,7 +14,7 @@ copyright = author
 release = version = installed_version(project)
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
-exclude_patterns = ["_build", "_lanes.rst"]
+exclude_patterns = ["_build", "_lanes.rst", "user_guide/_scenarios.rst"]
 default_role = "py:obj"
 nitpicky = True
 # NumPy, and parameters and attributes, have no page here; what should have one (MemMap.close) is still checked

@@ -94,7 +94,6 @@ HOLDERS = {
     "np.nditer, external loop": (lambda v: np.nditer(v, ["external_loop"]), lambda h: h.value[0]),
     "np.ndenumerate": (lambda v: advanced(np.ndenumerate(v)), lambda h: next(h)[1]),
     "np.broadcast": (lambda v: np.broadcast(v, v[:1]), lambda h: next(h)[0]),
-    "np.char": (lambda v: v.view("S1").view(np.char.chararray), lambda h: h[0] == b"\1"),
     "np.lib.Arrayterator": (lambda v: np.lib.Arrayterator(v, 64), lambda h: next(h.flat)),
     "array of objects": (lambda v: np.array([v, None], object), lambda h: h[0][0]),
     "array iterator": (lambda v: advanced(iter(v)), next),

@@ -348,6 +348,30 @@ assert asyncio.run(main()) == "seen"
 """)
 
 
+def test_a_map_is_revoked_while_a_thread_meets_its_lost_pages(survives):
+    survives("""
+import gc, warnings; warnings.simplefilter("ignore", RuntimeWarning); gc.freeze()
+set_fault_policy("flag")
+sys.setswitchinterval(1e-5)
+views, stop = [], []
+def work():
+    while not stop:
+        if views: views.pop()[::4096].sum()
+thread = threading.Thread(target=work)
+thread.start()
+for round in range(1000):
+    with open("other.bin", "wb") as file:
+        file.truncate(64 * 4096)
+    mm = MemMap.open("other.bin", "r+")
+    os.truncate("other.bin", 0)
+    views.append(mm[:])
+    for _ in range(round % 50): pass
+    mm.close(views="revoke")
+stop.append(1)
+thread.join()
+""")
+
+
 @pytest.mark.pyarrow
 @pytest.mark.parametrize("threads", [False, True])
 def test_pyarrow_computes_over_lost_pages_and_the_caller_gets_the_error(survives, threads):

@@ -14,8 +14,8 @@ from libc.string cimport strlen
 
 from .libfault cimport (
     FAULT_IO, FAULT_NO_SPACE, FAULT_STORED, FAULT_TRUNCATED, FAULT_UNKNOWN, fault_copy, fault_damage,
-    fault_describe, fault_guard, fault_install, fault_recover, fault_report, fault_uninstall, fault_unwatch,
-    fault_watch,
+    fault_describe, fault_guard, fault_install, fault_recover, fault_report, fault_revoke, fault_uninstall,
+    fault_unwatch, fault_watch,
 )
 from .libregion cimport (
     REGION_COPY, REGION_DEVICE, REGION_DIRECTORY, REGION_FIFO, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM,
@@ -24,7 +24,7 @@ from .libregion cimport (
     region_file_create_nameless, region_file_duplicate, region_file_info, region_file_link, region_file_open,
     region_file_resize, region_flush, region_info, region_intent, region_kind, region_lock, region_map,
     region_map_anonymous, region_page_size, region_path_info, region_residency, region_resize,
-    region_resize_anonymous, region_revoke, region_unlock, region_unmap,
+    region_resize_anonymous, region_unlock, region_unmap,
 )
 
 import os
@@ -467,9 +467,8 @@ cdef class Region:
             return False
         cdef bint first = users_disown(&self.users) >= USERS_OWNER
         if first and self.parent is None:
-            self.unwatch()
             with nogil:
-                code = region_revoke(self.address, self.nbytes, self.writable)
+                code = fault_revoke(self.guard, self.address, self.nbytes, self.writable)
             with cython.critical_section(self):
                 self.own_file = None
         leave(self)

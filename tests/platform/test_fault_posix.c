@@ -357,6 +357,17 @@ static void opening_closing_and_faulting_go_together(void)
     CHECK(rounds > 100);
 }
 
+static void a_revoked_map_reads_zeros(void)
+{
+    map m = open_map(16 * page, REGION_WRITE, 0);
+    cut(8 * page);
+    CHECK(m.bytes[8 * page] == 0 && m.bytes[0] == 7 && damage(&m) == FAULT_TRUNCATED && notified == 1);
+    CHECK(!fault_revoke(m.guard, (void *)m.bytes, m.size, 1) && !region_file_close(m.file));
+    m.bytes[9 * page] = 1;
+    CHECK(m.bytes[0] == 0 && m.bytes[9 * page] == 1 && damage(&m) == FAULT_TRUNCATED && notified == 1);
+    close_map(&m);
+}
+
 /* --- faults of others --------------------------------------------------------------------------------------------- */
 
 static volatile unsigned char *unguarded(void)
@@ -514,6 +525,7 @@ static const struct {
     MOUNTS(a_device_that_fails_reads_as_zeros),
     TEST(threads_that_meet_the_same_lost_pages_all_go_on),
     TEST(opening_closing_and_faulting_go_together),
+    TEST(a_revoked_map_reads_zeros),
     TEST(faults_of_others_end_as_they_would_have),
     TEST(a_handler_put_in_front_later_is_passed_again),
     TEST(a_child_process_is_guarded_too),

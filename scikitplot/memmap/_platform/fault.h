@@ -43,12 +43,14 @@ int fault_install(void (*notify)(fault_guard *));
 int fault_uninstall(void);
 
 /* Guard a mapping of a file, made by region_map() with the same arguments.  The handler looks at the file through
- * `file`, which stays open until fault_unwatch(), or else at `path` (copied; may be NULL), if that still leads to the
+ * `file`, which stays open until fault_unwatch() or fault_revoke(), or else at `path` (copied; may be NULL), if that still leads to the
  * file that `info` describes. */
 int fault_watch(void *address, size_t size, region_file file, const char *path, const region_info *info,
                 region_intent intent, uint64_t offset, fault_guard **guard);
-/* Before the mapping is unmapped, resized or revoked. */
+/* Before the mapping is unmapped or resized, and nobody may touch it any more. */
 void fault_unwatch(fault_guard *guard);
+/* region_revoke() while others may be touching lost pages; the guard (NULL: there is none) uses the file no more. */
+int fault_revoke(fault_guard *guard, void *address, size_t size, int writable);
 
 /* Copy bytes of a mapping, in either direction; whether pages were lost meanwhile is in the damage afterwards.  Where
  * memory cannot be put in their place, no other access is guarded. */

@@ -332,7 +332,7 @@ static int repair(uintptr_t address, const void *context)
     else done = replace_page(guard, page, was_store(guard, context));
     unlock(guard);
     void (*notify)(fault_guard *) = atomic_load(&notify_user);
-    if (done && notify) notify(guard);
+    if (done && guard->damage && notify) notify(guard);
     atomic_fetch_sub(&guard->pins, 1);
     return done;
 }
@@ -538,6 +538,18 @@ void fault_unwatch(fault_guard *guard)
     reset(guard);
     free(guard->path);
     give_back(guard);
+}
+
+/* From then on every page is one that another thread has repaired, for those who had already faulted. */
+int fault_revoke(fault_guard *guard, void *address, size_t size, int writable)
+{
+    sigset_t before;
+    if (!guard) return region_revoke(address, size, writable);
+    lock_from_outside(guard, &before);
+    int error = region_revoke(address, size, writable);
+    if (!error) guard->tail = guard->first;
+    unlock_from_outside(guard, &before);
+    return error;
 }
 
 const fault_word *fault_damage(const fault_guard *guard) { return &guard->damage; }

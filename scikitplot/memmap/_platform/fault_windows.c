@@ -150,6 +150,12 @@ void fault_unwatch(fault_guard *guard)
     ReleaseSRWLockExclusive(&registry);
 }
 
+int fault_revoke(fault_guard *guard, void *address, size_t size, int writable)
+{
+    (void)guard; /* stays: the memory that is there now needs none */
+    return region_revoke(address, size, writable);
+}
+
 const fault_word *fault_damage(const fault_guard *guard) { return &guard->damage; }
 
 void fault_describe(fault_guard *guard, fault_report *report)
