@@ -368,6 +368,9 @@ cdef class MapCore:
         PyObject_SetItem(self.whole(), key, value)
         check_damage(self._region)
 
+    def __delitem__(self, key):
+        raise ValueError("cannot delete array elements")  # as NumPy says it
+
     def __len__(self):
         if self.ndim_ == 0:
             raise TypeError("len() of unsized object")
