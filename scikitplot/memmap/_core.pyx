@@ -64,6 +64,18 @@ def listed():
     return [mm for mm in [reference() for reference in list(OPEN.values())] if mm is not None]
 
 
+def after_fork():
+    """Forget the threads that do not exist in the child."""
+    cdef MapCore mm
+    for mm in listed():
+        mm.turn = None
+        mm._region.give_up_resize()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=after_fork)
+
+
 cdef object METHOD_DESCRIPTOR = type(str.join)
 
 cdef enum:
@@ -495,6 +507,8 @@ cdef class MapCore:
             raise TypeError(f"Expected out to be an ndarray, not {type(out).__name__}")
         if out is not None and out.dtype != self.dtype:
             raise TypeError(f"Expected out to have the dtype {self.dtype}, not {out.dtype}")
+        if rows.ndim + self.ndim_ > MAX_NDIM + 1:
+            raise ValueError(f"Expected at most {MAX_NDIM} dimensions of the result")  # take() does not look
         cdef cnp.ndarray whole = self.whole()
         if cnp.PyArray_CHKFLAGS(whole, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED):
             return self.sound(whole.take(rows, 0, out))
@@ -629,6 +643,8 @@ cdef class MapCore:
         cdef Py_buffer view
         cdef Py_ssize_t nbytes
         cdef char *place
+        if holds_objects(buffer):
+            raise TypeError("Expected a buffer of bytes or numbers, not of Python objects")
         try:
             PyObject_GetBuffer(buffer, &view, flags)
         except BufferError as error:
@@ -648,6 +664,13 @@ cdef class MapCore:
             return nbytes
         finally:
             PyBuffer_Release(&view)
+
+
+cdef inline bint holds_objects(buffer) except -1:
+    """Whether bytes in a buffer are addresses of Python objects."""
+    if isinstance(buffer, cnp.ndarray):
+        return (<cnp.ndarray>buffer).dtype.hasobject
+    return isinstance(buffer, memoryview) and "O" in buffer.format
 
 
 cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexcept:

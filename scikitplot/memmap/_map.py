@@ -855,6 +855,7 @@ class MemMap(MapCore):
         if not self.damaged or info is None:
             return
         if file is None:
+            self._check_open()  # by another thread meanwhile
             assert self.path is not None  # else the file would be held
             file = File.open(self.path, False)
             if file.info.identity != info.identity:

@@ -494,16 +494,21 @@ cdef class Region:
         return 0
 
     cdef void unwatch(self) noexcept:
-        cdef fault_guard *guard = self.guard
-        self.last_damage = self.damage[0]
-        self.damage = &self.last_damage
-        self.guard = NULL
-        if guard != NULL:
-            fault_unwatch(guard)
+        cdef fault_guard *guard
+        with cython.critical_section(self):  # somebody may be asking what was lost
+            guard = self.guard
+            self.last_damage = self.damage[0]
+            self.damage = &self.last_damage
+            self.guard = NULL
+            if guard != NULL:
+                fault_unwatch(guard)
 
     cdef Region root(self):
         """The region that owns the mapping, as long as this one uses it."""
-        return self if self.parent is None else self.parent.region.root()
+        cdef Lease parent
+        with cython.critical_section(self):
+            parent = self.parent
+        return self if parent is None else parent.region.root()
 
     def check_damage(self):
         """Raise `DamagedError` if pages were lost."""
@@ -518,8 +523,9 @@ cdef class Region:
         cdef fault_report report
         report.damage = root.damage[0]
         report.start = report.stop = report.path[0] = 0
-        if root.guard != NULL:
-            fault_describe(root.guard, &report)
+        with cython.critical_section(root):
+            if root.guard != NULL:
+                fault_describe(root.guard, &report)
         interrupt_done()
         raise DamagedError(*_damage.explain(report.damage, root.path, report.start, report.stop))
 
@@ -573,6 +579,12 @@ cdef class Region:
     cdef void reopen(self) noexcept:
         if users_count(&self.users) == USERS_RESIZING:
             users_set(&self.users, USERS_GONE if self.address == NULL else USERS_OWNER)
+
+    cdef void give_up_resize(self) noexcept:
+        """In the child of a fork, where the thread that was at it does not exist: it may have moved the mapping."""
+        if users_count(&self.users) == USERS_RESIZING:
+            self.address = NULL
+            self.reopen()
 
     # ---- pages
 
