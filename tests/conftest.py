@@ -59,6 +59,7 @@ ALONE = {
     "path": "has one file for all threads",
     "real_file": "unpacks into one file for all threads",
     "run_python": "runs in an interpreter of its own",
+    "run_tool": "runs in an interpreter of its own",
     "run_unprivileged": "runs in an interpreter of its own",
     "test_consumers": "closes maps, and counts who uses them",
     "test_threads": "starts threads of its own",
@@ -143,6 +144,19 @@ def run_python(tmp_path: Path) -> Callable[..., str]:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    return run
+
+
+@pytest.fixture
+def run_tool() -> Callable[..., str]:
+    """Run a script of the folder tools, and return what it printed."""
+
+    def run(name: str, *args: str) -> str:
+        command = [sys.executable, str(Path(__file__).parents[1] / "tools" / name), *args]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     return run
 

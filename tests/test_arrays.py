@@ -420,6 +420,14 @@ def test_gather_from_no_rows(make_file):
             mm.gather([0])
 
 
+def test_gather_into_more_dimensions_than_numpy_has_is_refused():
+    rows = np.zeros((1,) * 30, int)
+    with MemMap.anonymous((3,) + (1,) * 34) as mm:
+        assert mm.gather(rows).ndim == 64
+    with MemMap.anonymous((3,) + (1,) * 40) as mm, pytest.raises(ValueError, match="at most 64 dimensions"):
+        mm.gather(rows)  # take() would write past the end of its own memory
+
+
 # ---- what is counted
 
 

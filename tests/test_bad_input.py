@@ -297,6 +297,7 @@ INDICES = [
     ("field", IndexError, "only integers", lambda mm: mm["x"]),
     ("mask of another length", IndexError, "boolean index", lambda mm: mm[np.ones(3, bool)]),
     ("step 0", ValueError, "zero", lambda mm: mm[::0]),
+    ("deletion", ValueError, "cannot delete array elements", lambda mm: mm.__delitem__(0)),
     ("gather past the end", IndexError, "10", lambda mm: mm.gather([0, 10])),
     ("gather before the start", IndexError, "-11", lambda mm: mm.gather([-11])),
     ("gather fractions", TypeError, "float", lambda mm: mm.gather([0.5])),

@@ -126,6 +126,17 @@ def test_buffer_that_is_not_contiguous_is_refused(small, buffer):
     assert not np.asarray(buffer).any()
 
 
+@pytest.mark.parametrize("wrap", [np.asarray, memoryview])
+def test_buffer_of_objects_is_refused(small, wrap):
+    objects = np.array(["addresses", None], object)
+    with pytest.raises(TypeError, match="Python objects"):
+        small.readinto_at(0, wrap(objects))
+    with pytest.raises(TypeError, match="Python objects"):
+        small.write_at(0, wrap(objects))
+    assert objects.tolist() == ["addresses", None]
+    assert small.read_at(0, 16) == bytes(range(16))
+
+
 def test_nothing_is_copied_in_part(small):
     target = bytearray(b"untouched")
     with pytest.raises(ValueError, match="offset 10 and size 9"):

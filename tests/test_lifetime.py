@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+import sysconfig
 import threading
 import tracemalloc
 import warnings
@@ -996,6 +997,42 @@ def test_closing_after_fork_leaves_the_parent_alone(path, run_python):
         dropped.close()
     """
     assert run_python(code, path) == "2 1 b'\\x01' 1"
+
+
+@pytest.mark.posix
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="a child may find any object locked there"
+)
+def test_closing_after_a_fork_that_came_while_another_thread_resized(path, run_python):
+    code = """if True:
+        import os, signal, sys, threading, time, warnings
+        from scikitplot.memmap import MemMap
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        mm = MemMap.open(sys.argv[1], "r+")
+        stop = threading.Event()
+        def work():
+            while not stop.is_set():
+                mm.resize(1 << 22)
+                mm.resize(1)
+        thread = threading.Thread(target=work)
+        thread.start()
+        for _ in range(30):
+            time.sleep(0.001)
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)  # ends a child that waits for the other thread
+                try:
+                    mm.resize(5)
+                except ValueError:
+                    assert mm.closed
+                mm.close()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+        stop.set()
+        thread.join()
+        mm.close()
+    """
+    run_python(code, path)
 
 
 # ----------------------------------------------------------------------------------------------- interpreter exit

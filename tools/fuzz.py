@@ -2,7 +2,8 @@
 """Call everything public with hostile arguments.  Usage: fuzz.py CALLS [--seed N] [--threads N] [--processes N]
 
 Errors of the documented kinds will do. Findings are: the end of the process by a signal, any other error, a hang, lost
-pages that a method kept to itself, a mapping or descriptor that is left. Every 50 000 calls have a process of their own.
+pages that a method kept to itself, a mapping or descriptor that is left, a public name that is never called. Every
+50 000 calls have a process of their own.
 """
 
 import argparse
@@ -94,46 +95,78 @@ TRAPS = dict([
 ])  # fmt: skip
 
 INTEGERS = [
-    sign * n + d for sign in (1, -1) for n in (0, 8, 4096, 1 << 31, 1 << 32, 1 << 53, 1 << 63, 1 << 64) for d in (-1, 0, 1)
+    sign * (n + d)
+    for sign in (1, -1) for n in (0, 8, 4096, 1 << 31, 1 << 32, 1 << 53, 1 << 63, 1 << 64) for d in (-1, 0, 1)
 ] + [10**30, -(10**5000)]  # fmt: skip
 ODD_NUMBERS = [
     math.nan, math.inf, -math.inf, 1.0, 1.5, 1j, True, False, None, "1", b"1", ..., np.int8(-1), np.uint64(2**64 - 1),
     np.float32(2), np.float64("nan"), np.bool_(True), np.array(3), np.array([3]), np.array(1.0), np.datetime64("now"),
 ]  # fmt: skip
 DTYPES = [
-    "u1", "i1", "<i2", ">i4", "<u8", "f2", "<f4", ">f8", "g", "c8", "G", "?", "S5", "U3", "V7", "M8[ns]", "m8[s]", "<f8",
+    "u1", "i1", "<i2", ">i4", "<u8", "f2", "<f4", ">f8", "g", "c8", "G", "?", "S5", "U3", "V7", "M8[ns]", "m8[s]",
     "i4,f8", "(2,3)<i4", "2u1", [("a", "u1"), ("b", "<f8")], [("a", "f4", (2, 2)), ("s", "S3")],
     {"names": ["x", "y"], "formats": ["u1", "<i8"], "offsets": [3, 9], "itemsize": 40},
     {"names": ["x", "y"], "formats": ["<i4", "<i2"], "offsets": [0, 2]}, np.dtype("i4,i8", align=True), np.float64, int,
 ]  # fmt: skip
 ODD_DTYPES = [
     "O", "V0", "S0", "U0", "V", "S", [], [("a", "O")], [("a", "V0")], "(0,)i4", "(-1,)i4", "V2147483647", "garbage", "",
-    "\0", "u1\0", "i4,", "(1000000,1000000)f8", np.dtypes.StringDType(), object, type, {}, {"names": ["a"]}, "datetime64",
-    [("a", [("b", [("c", "O")])])], "M8", 3, b"u1", ("u1", 3), ("u1", (1,) * 40), np.record, "(1,)" * 3 + "u1", "\udc80",
+    "\0", "u1\0", "i4,", "(1000000,1000000)f8", np.dtypes.StringDType(), object, type, {}, {"names": ["a"]}, 3, b"u1",
+    [("a", [("b", [("c", "O")])])], "M8", ("u1", 3), ("u1", (1,) * 40), np.record, "(1,)" * 3 + "u1", "\udc80",
 ]  # fmt: skip
-WORDS = ["", "r", "C", "normal", "refuse", "raise", "\0", "\ud800", "R", "é" * 100, b"r", 0, None, (), np.str_("r"), ["r"]]
-NAMES = ["new.bin", "x" * 300, "a\0b", "\udc80", "\ud800", "", ".", "folder", "fifo", "socket", "link", "no/such", "loop"]
+WORDS = [
+    "",
+    "r",
+    "C",
+    "normal",
+    "refuse",
+    "raise",
+    "\0",
+    "\ud800",
+    "R",
+    "é" * 100,
+    b"r",
+    0,
+    None,
+    (),
+    np.str_("r"),
+    ["r"],
+]
+NAMES = [
+    "new.bin",
+    "x" * 300,
+    "a\0b",
+    "\udc80",
+    "\ud800",
+    "",
+    ".",
+    "folder",
+    "fifo",
+    "socket",
+    "link",
+    "no/such",
+    "loop",
+]
 
 
 class Fuzz:
     """Maps in all modes, and calls on them; all that is random comes from one seed."""
 
-    def __init__(self, seed, note, lock):
+    def __init__(self, seed, note, maps, views):
         self.random = random.Random(seed)
-        self.note = note
-        self.lock = lock  # of those who share the maps
-        self.maps, self.views = [], []
-        self.target = None
+        self.note = note  # called with what is about to be done
+        self.maps, self.views = maps, views  # which threads share
+        self.target = None  # the map of the call that is being made
         self.depth = self.made = self.sprung = 0
-        self.done = collections.Counter()
-        self.refused = collections.Counter()
-        self.threads = 1
+        self.done, self.refused = collections.Counter(), collections.Counter()
 
     def choose(self, things):
         return self.random.choice(things)
 
     def one_in(self, n):
         return self.random.randrange(n) == 0
+
+    def either(self, *makers):
+        return self.choose(makers)()
 
     # ---- arguments
 
@@ -172,14 +205,20 @@ class Fuzz:
         if kind == 0:
             return self.trap("__index__", "__iter__", "__len__", "ndim")
         if kind == 1:
-            return self.choose(["", "12", (1,) * 65, [[1, 2]], np.arange(3), np.zeros((2, 2)), {3, 4}, range(4), b"ab", {}])
+            return self.choose(
+                ["", "12", (1,) * 65, [[1, 2]], np.arange(3), np.zeros((2, 2)), {3, 4}, range(4), b"ab", {}]
+            )
         if kind < 6:
             return self.number()
-        dims = [self.random.randrange(1, 9) if self.one_in(2) else self.number() for _ in range(self.random.randrange(4))]
+        dims = [
+            self.random.randrange(1, 9) if self.one_in(2) else self.number() for _ in range(self.random.randrange(4))
+        ]
         return self.choose([tuple, list, iter])(dims)
 
     def usual_shape(self):
-        return self.choose([None, self.random.randrange(300), (self.random.randrange(50), 3), (-1, 2), (4, 2, 3), (), 4096])
+        return self.choose(
+            [None, self.random.randrange(300), (self.random.randrange(50), 3), (-1, 2), (4, 2, 3), (), 4096]
+        )
 
     def slice(self):
         return slice(*(self.choose([None, self.small(), self.number()]) for _ in range(3)))
@@ -188,10 +227,16 @@ class Fuzz:
         kind = self.random.randrange(9)
         n = self.random.randrange(5)
         if kind < 3:
-            return np.array([self.small() for _ in range(n)], self.choose(["i8", "i1", "u8", "f8", "?", "O"]), ndmin=1) if n else []
+            return (
+                np.array([self.small() for _ in range(n)], self.choose(["i8", "i1", "u8", "f8", "?", "O"]), ndmin=1)
+                if n
+                else []
+            )
         if kind == 3:
             return self.trap("__array__", "__iter__", "__len__", "__index__", "dtype")
-        return [lambda: None, self.slice, lambda: [self.number() for _ in range(n)], self.buffer, self.anything][kind - 4]()
+        return [lambda: None, self.slice, lambda: [self.number() for _ in range(n)], self.buffer, self.anything][
+            kind - 4
+        ]()
 
     def key(self):
         kind = self.random.randrange(10)
@@ -200,7 +245,9 @@ class Fuzz:
         if kind < 5:
             return self.slice()
         if kind == 5:
-            return tuple(self.choose([self.small, self.slice, self.rows, lambda: None, lambda: ...])() for _ in range(3))
+            return tuple(
+                self.choose([self.small, self.slice, self.rows, lambda: None, lambda: ...])() for _ in range(3)
+            )
         if kind == 6:
             return self.choose([..., (), None, "a", ["a", "b"], "x", np.ones(3, bool), True, np.zeros((0,), int), [[]]])
         return self.rows() if kind < 9 else self.anything()
@@ -208,7 +255,9 @@ class Fuzz:
     def value(self):
         kind = self.random.randrange(7)
         if kind == 0:
-            return self.trap("__array__", "__float__", "__int__", "__index__", "__eq__", "__bool__", "__len__", "__iter__")
+            return self.trap(
+                "__array__", "__float__", "__int__", "__index__", "__eq__", "__bool__", "__len__", "__iter__"
+            )
         return [self.number, self.buffer, self.rows, self.anything, lambda: "text", lambda: (1, 2.5)][kind - 1]()
 
     def buffer(self):
@@ -275,12 +324,18 @@ class Fuzz:
             return self.choose(NAMES)
         return self.trap("__fspath__", "fileno") if kind == 14 else self.anything()
 
+    def new_rows(self):
+        return np.zeros((self.random.randrange(9), *self.target.shape[1:]), self.target.dtype)
+
     def some(self, **kwargs):
         """Only some of the keyword arguments."""
         return {name: make() for name, make in kwargs.items() if self.one_in(2)}
 
     def layout(self):
-        return self.some(dtype=self.dtype, shape=self.shape if self.one_in(3) else self.usual_shape, order=lambda: self.word("C", "F"))
+        return self.some(dtype=self.dtype, shape=self.choose([self.shape, self.usual_shape]), order=self.order)
+
+    def order(self):
+        return self.word("C", "F")
 
     def mode(self):
         return self.word("r", "r+", "c", "w+", "x+", "readonly", "copyonwrite")
@@ -408,11 +463,11 @@ class Fuzz:
         args, kwargs = make(self)
         self.note(f"{name}{self.say(args)} {self.say(kwargs)} on {mm!r}")
         function = OPERATIONS.get(name) or getattr(memmap if name in FUNCTIONS else MemMap, name)
-        was_whole = mm is not None and not mm.damaged
+        was_whole = mm is not None and not mm.damaged and threading.active_count() == 1
         given = args if name in FUNCTIONS or name in CLASS_METHODS else (mm, *args)
         self.keep(function(*given, **kwargs))
         self.done[name] += 1
-        if was_whole and mm.damaged and sprung == self.sprung and name in TOUCHING and self.threads == 1:
+        if was_whole and mm.damaged and sprung == self.sprung and name in TOUCHING:
             raise SystemError(f"{name} met lost pages and said nothing")
 
     def say(self, argument):
@@ -423,8 +478,10 @@ class Fuzz:
             return "(" + ", ".join(map(self.say, argument)) + ")"
         if type(argument) is np.ndarray:
             return f"<array {argument.dtype} {argument.shape} {argument.strides} writeable={argument.flags.writeable}>"
-        if type(argument) in (str, int, float, type(None), bool, slice) and len(text := ascii(argument) if type(argument) is not int or abs(argument) < 10**40 else "huge") < 500:
-            return text
+        if type(argument) is int and abs(argument) > 10**40:
+            return "<huge>"
+        if type(argument) in (str, int, float, bool, type(None)):
+            return ascii(argument)
         return f"<{type(argument).__name__}>"
 
     def run(self, calls):
@@ -482,6 +539,10 @@ def one_thing(fuzz):
     return (fuzz.anything(),), {}
 
 
+def one_value(fuzz):
+    return (fuzz.value(),), {}
+
+
 # what is called without a method's name -> its arguments after the map
 OPERATIONS = {
     "with": use_block,
@@ -501,37 +562,37 @@ OPERATIONS = {
     "index": operator.index,
     "reversed": lambda mm: list(itertools.islice(reversed(mm), 3)),
     "str": str,
-    "class": type,
     "policy off": switch_guard_off,
 }
 OPERATION_CALLS = {
     "with": lambda f: ((f,), {}),
     "pickle": lambda f: ((f.random.randrange(6),), {}),
-    **dict.fromkeys(["copy", "deepcopy", "next", "bytes", "memoryview()", "index", "reversed", "str", "class", "policy off"], nothing),
+    **dict.fromkeys(["copy", "deepcopy", "next", "bytes", "memoryview()", "index", "reversed"], nothing),
+    **dict.fromkeys(["str", "policy off"], nothing),
     "np.asarray": lambda f: ((), f.some(dtype=f.dtype, copy=lambda: f.choose([True, False, None, f.value()]))),
-    "np.add": lambda f: ((f.value(),), {}),
+    "np.add": one_value,
     "np.take": lambda f: ((f.rows(),), f.some(axis=f.number, out=f.buffer)),
-    **dict.fromkeys(["np.concatenate", "==", "<", "+"], lambda f: ((f.value(),), {})),
+    **dict.fromkeys(["np.concatenate", "==", "<", "+"], one_value),
 }  # fmt: skip
 
 METHOD_CALLS = {
     "open": Fuzz.full_open,
-    "anonymous": lambda f: ((f.shape() if f.one_in(2) else f.usual_shape(),), f.some(dtype=f.dtype, order=f.word, shared=f.value)),
+    "anonymous": lambda f: ((f.either(f.shape, f.usual_shape),), f.some(dtype=f.dtype, order=f.order, shared=f.value)),
     "__getitem__": lambda f: ((f.key(),), {}),
     "__setitem__": lambda f: ((f.key(), f.value()), {}),
     "__delitem__": lambda f: ((f.key(),), {}),
-    "__contains__": lambda f: ((f.value(),), {}),
+    "__contains__": one_value,
     "__array__": lambda f: ((), f.some(dtype=f.dtype, copy=f.value)),
     "__exit__": lambda f: ((None, f.choose([None, ValueError()]), None), {}),
-    **dict.fromkeys(["__bool__", "__len__", "__iter__", "__repr__", "__str__", "__reduce__", "__enter__", "__del__"], nothing),
-    **dict.fromkeys(["__hash__", "__sizeof__", "__dir__", "__getstate__"], nothing),
+    **dict.fromkeys(["__bool__", "__len__", "__iter__", "__repr__", "__str__", "__reduce__", "__enter__"], nothing),
+    **dict.fromkeys(["__del__", "__hash__", "__sizeof__", "__dir__", "__getstate__"], nothing),
     **dict.fromkeys(["__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__reduce_ex__"], one_thing),
     "__format__": lambda f: ((f.choose(["", f.anything()]),), {}),
     "read_at": lambda f: ((f.number(), f.number()), {}),
     "readinto_at": lambda f: ((f.number(), f.buffer()), {}),
     "write_at": lambda f: ((f.number(), f.buffer()), {}),
-    "gather": lambda f: ((f.rows(),), f.some(out=lambda: np.empty(f.random.randrange(4), f.target.dtype) if f.one_in(2) else f.buffer())),
-    "view": lambda f: ((f.dtype(),)[: f.random.randrange(2)], f.some(offset=f.number, shape=f.shape, order=lambda: f.word("C", "F"))),
+    "gather": lambda f: ((f.rows(),), f.some(out=lambda: f.either(f.new_rows, f.buffer))),
+    "view": lambda f: ((f.dtype(),)[: f.random.randrange(2)], f.some(offset=f.number, shape=f.shape, order=f.order)),
     "window": lambda f: ((f.choose([None, f.number()]), f.choose([None, f.number()])), {}),
     "to_numpy": lambda f: ((), f.some(dtype=f.dtype, copy=lambda: f.choose([True, False, None, f.value()]))),
     **dict.fromkeys(["memoryview", "detach", "verify", "recover"], nothing),
@@ -539,8 +600,8 @@ METHOD_CALLS = {
     "flush": lambda f: (rows_only(f)[0], f.some(wait=f.value)),
     "advise": lambda f: ((f.access(),), {}),
     "close": lambda f: ((f.word("refuse", "revoke"),)[: f.random.randrange(2)], {}),
-    "resize": lambda f: (((f.random.randrange(300), *f.target.shape[1:]) if f.one_in(2) else f.shape(),), {}),
-    "append": lambda f: ((np.zeros((f.random.randrange(9), *f.target.shape[1:]), f.target.dtype) if f.one_in(2) else f.value(),), {}),
+    "resize": lambda f: ((f.either(f.shape, lambda: (f.random.randrange(300), *f.target.shape[1:])),), {}),
+    "append": lambda f: ((f.either(f.value, f.new_rows),), {}),
 }  # fmt: skip
 FUNCTION_CALLS = {
     "open_maps": nothing,
@@ -554,7 +615,17 @@ OF_PYTHON = {
     "__delattr__", "__doc__", "__module__", "__slots__", "__weakref__", "__pyx_vtable__",
 }  # fmt: skip
 # methods that raise themselves if they meet a lost page
-TOUCHING = ["read_at", "readinto_at", "write_at", "gather", "__setitem__", "__contains__", "to_numpy", "__array__", "append"]
+TOUCHING = [
+    "read_at",
+    "readinto_at",
+    "write_at",
+    "gather",
+    "__setitem__",
+    "__contains__",
+    "to_numpy",
+    "__array__",
+    "append",
+]
 
 
 def is_public(name):
@@ -581,9 +652,9 @@ def held():
     here = os.getcwd()
     with open("/proc/self/maps", errors="replace") as maps:
         mappings = [line for line in maps if here in line or "/dev/zero (deleted)" in line]
-    names = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
-    made = [str(path) for path in pathlib.Path(here).glob(".memmap-*")]
-    return sorted(mappings + made + [name for name in names if here in name])
+    descriptors = pathlib.Path("/proc/self/fd").iterdir()
+    names = [os.readlink(fd) for fd in descriptors if fd.is_symlink()]
+    return sorted(mappings + [name for name in names if here in name]) + list(pathlib.Path().glob(".memmap-*"))
 
 
 def limit():
@@ -626,8 +697,8 @@ def fuzz_round(seed, calls, threads):
     if seed % 2:
         warnings.filterwarnings("error", module="scikitplot", category=RuntimeWarning)
         warnings.simplefilter("error", ResourceWarning)
-    fuzzers = [Fuzz(f"{seed}/{i}", note_for(i), None) for i in range(threads)]
-    errors = []
+    maps, views, errors = [], [], []
+    fuzzers = [Fuzz(f"{seed}/{i}", note_for(i), maps, views) for i in range(threads)]
 
     def work(fuzz):
         try:
@@ -642,9 +713,6 @@ def fuzz_round(seed, calls, threads):
     if threads == 1:
         work(fuzzers[0])
     else:
-        for fuzz in fuzzers:
-            fuzz.threads = threads
-            fuzz.maps, fuzz.views = fuzzers[0].maps, fuzzers[0].views
         workers = [threading.Thread(target=work, args=(fuzz,)) for fuzz in fuzzers]
         for worker in workers:
             worker.start()
@@ -652,9 +720,8 @@ def fuzz_round(seed, calls, threads):
             worker.join()
     if errors or unraisable:
         raise SystemError(f"{errors} {unraisable}")
-    for fuzz in fuzzers:
-        fuzz.maps.clear()
-        fuzz.views.clear()
+    maps.clear()
+    views.clear()
     gc.collect()
     if (left := held()) != before:
         raise SystemError(f"left behind: {left}, not {before}")
@@ -662,7 +729,9 @@ def fuzz_round(seed, calls, threads):
         raise SystemError(f"still listed: {left}")
     done = sum((fuzz.done for fuzz in fuzzers), collections.Counter())
     refused = sum((fuzz.refused for fuzz in fuzzers), collections.Counter())
-    print(f"seed {seed}: {sum(f.made for f in fuzzers)} calls, {done.total()} succeeded, {sum(f.sprung for f in fuzzers)} traps; {dict(refused.most_common())}", flush=True)
+    made, sprung = sum(fuzz.made for fuzz in fuzzers), sum(fuzz.sprung for fuzz in fuzzers)
+    said = dict(refused.most_common())
+    print(f"seed {seed}: {made} calls, {done.total()} succeeded, {sprung} traps; errors: {said}", flush=True)
     never = [name for name in CALLS if not done[name] and name not in HOPELESS]
     if calls >= 20_000 and never:
         raise SystemError(f"never succeeded: {never}")
@@ -684,7 +753,10 @@ def start_round(seed, calls, threads):
             return done.stdout.strip(), True
         last = pathlib.Path(folder, "last call").read_text().replace("\0", "").split()
         end = f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"status {done.returncode}"
-        return f"{tail}\n{done.stdout}FOUND: {end}; the last call: {' '.join(last)}\nagain: {' '.join(command[:-1])}", False
+        return (
+            f"{tail}\n{done.stdout}FOUND: {end}; the last call: {' '.join(last)}\nagain: {' '.join(command[:-1])}",
+            False,
+        )
 
 
 def main():

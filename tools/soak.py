@@ -16,6 +16,7 @@ import random
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -95,7 +96,15 @@ class Soak:
             except BufferError as error:
                 self.refuse(error, "alive", "being resized", "must be closed first")
             except ValueError as error:
-                self.refuse(error, "MemMap is closed", "resized while the call", "no multiple", "needs", "and its file at")
+                self.refuse(
+                    error,
+                    "MemMap is closed",
+                    "Expected a byte range",
+                    "resized while the call",
+                    "no multiple",
+                    "needs",
+                    "and its file at",
+                )
             except IndexError as error:
                 self.refuse(error, "out of bounds", "out of range")  # the growing map has shrunk
             except OSError as error:
@@ -304,16 +313,18 @@ def fork(soak, rng):
 
 
 ACTIONS = [
-    use_own, use_own, use_anonymous, use_shared, use_shared, use_shared, keep_views, manage_shared, store, store_risky, grow,
-    grow, drop, use_risky, recover, fork,
+    use_own, use_own, use_anonymous, use_shared, use_shared, use_shared, keep_views, manage_shared, store, store_risky,
+    grow, grow, drop, use_risky, recover,
 ]  # fmt: skip
+if not sysconfig.get_config_var("Py_GIL_DISABLED"):  # there, a child may find any object locked by a thread it lacks
+    ACTIONS.append(fork)
 
 
 # -------------------------------------------------------------------------------------------------------- processes
 
 
 def cut_off():
-    """Truncate files and let them grow again, as fast as it goes, until nobody listens."""
+    """Truncate files and let them grow again, until the other process has ended."""
     rng = random.Random(0)
     while os.getppid() != 1:
         name = rng.choice(RISKY)
@@ -322,6 +333,7 @@ def cut_off():
             time.sleep(rng.random() / 100)
             file.write(TABLE)
         time.sleep(rng.random() / 100)
+    sys.exit()
 
 
 def held():
@@ -339,7 +351,9 @@ def held():
 def soak_for(seconds, seed):
     warnings.simplefilter("ignore")
     faulthandler.enable()
-    faulthandler.register(signal.SIGALRM, chain=True)  # of children that hang; dump_traceback_later() does not outlast a fork
+    faulthandler.register(
+        signal.SIGALRM, chain=True
+    )  # of children that hang; dump_traceback_later() does not outlast a fork
     faulthandler.dump_traceback_later(seconds + PATIENCE, exit=True)
     for name in STEADY + RISKY:
         TABLE.tofile(name)
@@ -376,7 +390,7 @@ def soak_for(seconds, seed):
 
 def main():
     if sys.argv[1:] == ["cut off"]:
-        return cut_off()
+        cut_off()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seconds", type=float)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
