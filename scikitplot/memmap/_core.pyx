@@ -64,18 +64,6 @@ def listed():
     return [mm for mm in [reference() for reference in list(OPEN.values())] if mm is not None]
 
 
-def after_fork():
-    """Forget the threads that do not exist in the child."""
-    cdef MapCore mm
-    for mm in listed():
-        mm.turn = None
-        mm._region.give_up_resize()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=after_fork)
-
-
 cdef object METHOD_DESCRIPTOR = type(str.join)
 
 cdef enum:
@@ -683,10 +671,11 @@ cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexc
 
 def after_fork():
     """In the child, where the other threads do not exist: nobody waits for what one of them had begun."""
+    cdef MapCore mm
     for mm in listed():
-        (<MapCore>mm).turn = None
-        (<MapCore>mm)._region.orphan()
-        if is_closed((<MapCore>mm)._region):
+        mm.turn = None
+        mm._region.orphan()
+        if is_closed(mm._region):
             forget(mm)
 
 

@@ -71,7 +71,6 @@ cdef class Region:
     cpdef bint close(self) except -1
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
     cdef void reopen(self) noexcept
-    cdef void give_up_resize(self) noexcept
     cdef int enter_range(self, Py_ssize_t stop) except -1
 
 

@@ -580,12 +580,6 @@ cdef class Region:
         if users_count(&self.users) == USERS_RESIZING:
             users_set(&self.users, USERS_GONE if self.address == NULL else USERS_OWNER)
 
-    cdef void give_up_resize(self) noexcept:
-        """In the child of a fork, where the thread that was at it does not exist: it may have moved the mapping."""
-        if users_count(&self.users) == USERS_RESIZING:
-            self.address = NULL
-            self.reopen()
-
     # ---- pages
 
     cdef int enter_range(self, Py_ssize_t stop) except -1:
