@@ -15,6 +15,7 @@ pytestmark = pytest.mark.linux
 
 PRELUDE = """
 import os, resource, signal, sys, threading
+from mmap import PAGESIZE as PAGE
 import numpy as np
 from scikitplot.memmap import DamagedError, MemMap, set_fault_policy
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -22,7 +23,7 @@ N = 1 << 20
 ROWS = np.arange(1, N + 1, dtype="<f8")
 ROWS.tofile("data.bin")
 
-def cut(nbytes=4096):
+def cut(nbytes=PAGE):
     os.truncate("data.bin", nbytes)
 
 def regrow():
@@ -83,13 +84,13 @@ try:
     total = view.sum()
 except DamagedError as error:
     assert error.filename == os.path.abspath("data.bin")
-    assert "Bytes 4096:8388608 of the map" in str(error) and "truncated" in str(error)
+    assert f"Bytes {PAGE}:8388608 of the map" in str(error) and "truncated" in str(error)
 assert total is None and mm.damaged
 """)
 
 
 @pytest.mark.parametrize("call", [
-    "mm[-1]", "mm.read_at(8 * N - 8, 8)", "mm.readinto_at(5000, bytearray(9))", "mm.gather([0, N - 1])", "mm[[0, -1]]",
+    "mm[-1]", "mm.read_at(8 * N - 8, 8)", "mm.readinto_at(PAGE, bytearray(9))", "mm.gather([0, N - 1])", "mm[[0, -1]]",
     "mm[mm[...] > 0]", "mm.to_numpy(copy=True)", "np.asarray(mm, 'f4')", "-1 in mm", "mm.view('u1').sum()", "list(mm)",
 ])  # fmt: skip
 def test_a_method_that_meets_a_lost_page_raises_itself_and_once(survives, call):
@@ -104,7 +105,7 @@ assert mm.damaged and error.errno and error.filename == mm.path
 
 def test_stores_into_a_lost_tail_are_reported(survives):
     survives("""
-for store in (lambda: mm.write_at(5000, b"abc"), lambda: mm.__setitem__(-1, 5), lambda: mm[:].fill(1)):
+for store in (lambda: mm.write_at(PAGE + 5, b"abc"), lambda: mm.__setitem__(-1, 5), lambda: mm[:].fill(1)):
     mm = MemMap.open("data.bin", "r+", dtype="<f8")
     cut()
     assert "Stores went there, and may be lost" in str(raises(store))
@@ -137,7 +138,7 @@ for mode in ("r", "r+", "c"):
     view = mm[:]
     cut()
     raises(view.sum)
-    assert "Bytes 4096:" in str(raises(mm.recover)) and mm.damaged
+    assert f"Bytes {PAGE}:" in str(raises(mm.recover)) and mm.damaged
     regrow()
     mm.recover()
     mm.verify()
@@ -242,6 +243,7 @@ assert array[-1] == 0
 """)
 
 
+@pytest.mark.native
 def test_a_1_tib_sparse_file_is_survived(survives):
     survives("""
 with open("big.bin", "wb") as file:
@@ -265,7 +267,7 @@ mm = MemMap.open("big.bin", "r+")
 view = mm[:]
 os.truncate("big.bin", 0)
 for start in range(0, 1 << 33, 1 << 26):
-    view[start : start + (1 << 26) : 4096] = 1
+    view[start : start + (1 << 26) : PAGE] = 1
 assert mm.damaged
 """)
 
@@ -406,11 +408,11 @@ def test_system_calls_over_lost_pages_fail_and_nothing_crashes(survives):
     survives("""
 import socket
 mm = MemMap.open("data.bin", "r+", dtype="u1")
-view = mm[:]
+lost = mm[2 * PAGE : 4 * PAGE]
 cut()
 left, right = socket.socketpair()
-for call in (lambda: open("out.bin", "wb", buffering=0).write(view[8192:16384]), lambda: left.send(view[8192:16384]),
-             lambda: os.write(1, view[8192:16384])):
+for call in (lambda: open("out.bin", "wb", buffering=0).write(lost), lambda: left.send(lost),
+             lambda: os.write(1, lost)):
     try:
         call()
     except (DamagedError, OSError) as error:
@@ -419,7 +421,7 @@ for call in (lambda: open("out.bin", "wb", buffering=0).write(view[8192:16384]),
         raise SystemExit("no error")
 left.send(b"abc")
 try:
-    right.recv_into(view[8192:16384])
+    right.recv_into(lost)
 except OSError:
     pass
 import warnings; warnings.simplefilter("ignore", ResourceWarning)
@@ -666,6 +668,7 @@ view[:] = 1
 # -------------------------------------------------------------------------------------------- a disk without room
 
 
+@pytest.mark.native  # needs a pagemap of its own
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4", "ext2"])
 def test_stores_that_found_no_room_are_in_the_file_after_recover(survives, small_disk_of, kind):
     survives(
