@@ -1,7 +1,7 @@
 """What the lanes ran: recorded by each, shown as one table.
 
 report.py pytest LANE JUNIT_XML [NOTE]           a test suite, from the file that `pytest --junit-xml` writes
-report.py counts LANE LOG [NOTE]                 C tests, from the lines "N passed, M failed" of their output
+report.py counts LANE LOG [NOTE]                 C tests, from lines "N passed, M failed" and "skipped, REASON: TEST"
 report.py compiled LANE [NOTE]                   compiled and linked, never run
 report.py table                                  print the table, as reStructuredText
 
@@ -29,9 +29,11 @@ def from_junit(path):
 
 
 def from_log(path):
-    found = re.findall(r"(\d+) passed, (\d+) failed", Path(path).read_text(errors="replace"))
+    text = Path(path).read_text(errors="replace")
+    found = re.findall(r"(\d+) passed, (\d+) failed", text)
+    skipped = [(name, reason) for reason, name in re.findall(r"^skipped, (.+): (\w+)$", text, re.MULTILINE)]
     passed, failed = (sum(map(int, column)) for column in zip(*found, strict=True)) if found else (0, 0)
-    return {"ran": "C tests", "passed": passed, "failed": failed, "skipped": []}
+    return {"ran": "C tests", "passed": passed, "failed": failed, "skipped": skipped}
 
 
 def compiled():
