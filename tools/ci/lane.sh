@@ -11,7 +11,22 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/scikit-plots-memmap
 mkdir -p "$cache"
 work=$(mktemp -d)
 chmod a+rx "$work" # some tests go on as another user
-trap 'rm -rf "$work"' EXIT
+remove=("$work")
+trap clean_up EXIT # when a signal ends the lane, too
+
+descendants() { # PID
+    local child
+    for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
+        echo "$child"
+        descendants "$child"
+    done
+}
+
+clean_up() {
+    # shellcheck disable=SC2046 # numbers are words
+    kill $(descendants $$) 2>/dev/null || true
+    rm -rf "${remove[@]}"
+}
 
 # cached NAME KEY COMMAND...
 # Print the folder that COMMAND fills, given its path as last argument, once for every KEY (which names all that goes

@@ -2,9 +2,8 @@
 # Build the C layer of this system by itself and test it: plain, then with the address and undefined-behaviour checkers.
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 shm=
-trap 'rm -rf "$work" $shm' EXIT
 # on tmpfs a file can grow to a size that cannot be mapped
-if [ -w /dev/shm ]; then shm=$(mktemp -d /dev/shm/region.XXXXXX); fi
+if [ -w /dev/shm ]; then shm=$(mktemp -d /dev/shm/region.XXXXXX); remove+=("$shm"); fi
 
 check() { # NAME FLAGS...
     local name=$1 parent

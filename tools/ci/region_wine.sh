@@ -4,9 +4,8 @@
 . "$root/tools/ci/wine.sh"
 lane="C layer, Windows API under Wine $wine_version, GCC build"
 shm=
-trap 'rm -rf "$work" $shm' EXIT
 # on tmpfs a file can grow to a size that cannot be mapped
-if [ -w /dev/shm ]; then shm=$(mktemp -d /dev/shm/region.XXXXXX); fi
+if [ -w /dev/shm ]; then shm=$(mktemp -d /dev/shm/region.XXXXXX); remove+=("$shm"); fi
 
 echo "$lane"
 "$cc" -std=gnu11 -O2 -Wall -Wextra -Werror -I"$platform" \
