@@ -27,8 +27,8 @@ make_python() { # FOLDER
     pip_for_windows download --no-deps panda3d==1.10.16
     echo "$sha256 $(ls panda3d-*.whl)" | sha256sum --check --quiet
     python -m zipfile -e panda3d-*.whl .
-    # not those of the free-threaded build, and no C library: Wine has one
-    rm -f deploy_libs/*.cp*t-win_amd64.pyd deploy_libs/api-ms-*
+    # not those of the free-threaded build; no C library, Wine has one; not _wmi, which asks Wine for what it lacks
+    rm -f deploy_libs/*.cp*t-win_amd64.pyd deploy_libs/api-ms-* deploy_libs/_wmi*
     mkdir "$1/DLLs" "$1/Lib" "$1/include"
     mv deploy_libs/python3*.dll deploy_libs/[Vv][Cc]* "$1"
     mv deploy_libs/*.dll deploy_libs/*.pyd "$1/DLLs"
@@ -53,12 +53,21 @@ lend_numpy_functions() { # FOLDER
     local files shim=complex-functions-for-wine.dll
     mapfile -t files < <(find "$1/Lib/site-packages/numpy" -name '*.pyd')
     "$cc" -O2 -fno-builtin -c "$root/tools/ci/wine_math.c" -o math.o
+    python -m pip install pefile
     {
         echo EXPORTS
         x86_64-w64-mingw32-nm -g --defined-only math.o | sed -n 's/.* T wine_\(.*\)/\1 = wine_\1/p'
-        x86_64-w64-mingw32-objdump -p "${files[@]}" |
-            awk '/DLL Name:/ { wanted = $3 ~ /crt-math/ } wanted && $3 ~ /^[_a-z][_a-z0-9]*$/ { print $3 " = ucrtbase." $3 }' |
-            sort -u
+        python - "${files[@]}" <<'END' # objdump does not read all of these tables
+import sys
+from pefile import DIRECTORY_ENTRY, PE
+for path in sys.argv[1:]:
+    file = PE(path, fast_load=True)
+    file.parse_data_directories(DIRECTORY_ENTRY["IMAGE_DIRECTORY_ENTRY_IMPORT"])
+    for library in file.DIRECTORY_ENTRY_IMPORT:
+        if library.dll.startswith(b"api-ms-win-crt-math-"):
+            for name in (wanted.name.decode() for wanted in library.imports):
+                print(f"{name} = ucrtbase.{name}")
+END
     } | awk '!seen[$1]++' >math.def # the first of a name
     "$cc" -shared -static-libgcc math.o math.def -o "$1/$shim"
     LC_ALL=C sed -i "s/api-ms-win-crt-math-l1-1-0\.dll/$shim/" "${files[@]}"
@@ -110,4 +119,5 @@ export PYTHONPATH=Z:$work/site PYTHONDONTWRITEBYTECODE=1 MEMMAP_DATA=Z:$MEMMAP_D
 wine "$windows/python.exe" -m pytest -c "Z:$root/pyproject.toml" -p no:cacheprovider \
     --basetemp "Z:$work/tmp" --junit-xml "Z:$work/tests.xml" "Z:$root/tests" || true # the report says what failed
 numpy_version=$(basename "$windows"/Lib/site-packages/numpy-*.dist-info .dist-info)
-report pytest "Windows CPython $version under Wine, GCC build" "$work/tests.xml" "Wine $wine_version, ${numpy_version/-/ }"
+report pytest "Windows CPython $version under Wine, GCC build" "$work/tests.xml" \
+    "Wine $wine_version, ${numpy_version/-/ }, complex functions that Wine lacks from a library of ours"
