@@ -8,9 +8,9 @@ shm=
 if [ -w /dev/shm ]; then shm=$(mktemp -d /dev/shm/region.XXXXXX); remove+=("$shm"); fi
 
 echo "$lane"
-"$cc" -std=gnu11 -O2 -Wall -Wextra -Werror -I"$platform" \
+"$cc" -std=gnu11 -O3 -Wall -Wextra -Werror -I"$platform" \
     "$root/tests/platform/test_region.c" "$platform/region_windows.c" -o "$work/test_region.exe"
-"$cc" -std=gnu11 -O2 -Wall -Wextra -Werror -I"$platform" \
+"$cc" -std=gnu11 -O3 -Wall -Wextra -Werror -I"$platform" \
     "$root/tests/platform/test_fault_windows.c" "$platform"/{fault,region}_windows.c -o "$work/test_fault.exe"
 run() { # PROGRAM FOLDER
     wine "$work/$1.exe" "Z:$2" | tee "$work/log"
