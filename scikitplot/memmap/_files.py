@@ -87,7 +87,7 @@ def resize_open(file: File, offset: int, nbytes: int, sparse: bool) -> Region:
     """Let a file that the caller has open end `nbytes` bytes after `offset`, and map those."""
     size = file.size
     if offset + nbytes < size:
-        map_to_write(file, offset, nbytes).close()  # what would fail fails before anything is cut off
+        map_to_write(file, offset, nbytes)  # and dropped: what would fail fails before anything is cut off
     set_size(file, offset + nbytes, sparse)
     try:
         return map_to_write(file, offset, nbytes)
