@@ -334,6 +334,28 @@ assert sorted(said) == list(range(8))
 """)
 
 
+def test_the_main_thread_gets_the_error_of_a_thread_without_python_before_its_result(survives):
+    survives("""
+import ctypes
+libc = ctypes.CDLL(None)
+strlen = ctypes.cast(libc.strlen, ctypes.c_void_p)
+mm = MemMap.open("data.bin", dtype="<f8")
+for _ in range(200):
+    thread = ctypes.c_void_p()
+    place = ctypes.c_void_p(mm[N // 2 :].ctypes.data)
+    cut()
+    done = None
+    try:
+        assert libc.pthread_create(ctypes.byref(thread), None, strlen, place) == 0
+        done = libc.pthread_join(thread, None)
+    except DamagedError as error:
+        assert "truncated" in str(error)
+    assert done is None and mm.damaged
+    os.truncate("data.bin", 8 * N)
+    mm.recover()
+""")
+
+
 def test_asyncio_gets_the_error_where_the_page_was_touched(survives):
     survives("""
 import asyncio

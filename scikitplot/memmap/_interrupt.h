@@ -78,7 +78,8 @@ static void interrupt(fault_guard *guard)
     while (atomic_flag_test_and_set(&report_is_in_use)) {}
     fault_describe(guard, &last_report);
     atomic_flag_clear(&report_is_in_use);
-    int place = thread == main_thread ? 0 : line_up(thread);
+    /* the main thread may be waiting for a thread without Python, and go on with its result at once */
+    int place = thread == main_thread || !PyGILState_GetThisThreadState() ? 0 : line_up(thread);
     if (!place || (place == 1 && PyThread_start_new_thread(raise_in_threads, NULL) == PYTHREAD_INVALID_THREAD_ID)) call_main();
 }
 
