@@ -12,6 +12,7 @@ import pytest
 from scikitplot.memmap import DamagedError, MemMap, set_fault_policy
 
 pytestmark = pytest.mark.linux
+needs_64_bits = pytest.mark.skipif(sys.maxsize < 1 << 32, reason="needs a 64-bit address space")
 
 PRELUDE = """
 import os, resource, signal, sys, threading
@@ -160,7 +161,7 @@ cut()
 raises(lambda: mm[-1])
 regrow()
 mm.recover()
-assert mm[0] == -1 and mm[-1] == N and np.fromfile("data.bin")[0] == 1
+assert mm[0] == -1 and mm[-1] == N and np.fromfile("data.bin", "<f8")[0] == 1
 mm.close()
 """)
 
@@ -244,6 +245,7 @@ assert array[-1] == 0
 
 
 @pytest.mark.native
+@needs_64_bits
 def test_a_1_tib_sparse_file_is_survived(survives):
     survives("""
 with open("big.bin", "wb") as file:
@@ -257,6 +259,7 @@ mm.close()
 
 
 @pytest.mark.unsanitized
+@needs_64_bits
 def test_a_writer_that_never_checks_takes_bounded_memory(survives):
     survives("""
 set_fault_policy("flag")
@@ -782,7 +785,7 @@ def test_damaged_error_is_an_oserror():
 
 
 def test_maps_that_lost_nothing_are_not_damaged(make_file):
-    with MemMap.open(make_file(np.arange(5)), dtype="i8") as mm:
+    with MemMap.open(make_file(np.arange(5, dtype="i8")), dtype="i8") as mm:
         assert mm.damaged is False
         mm.verify()
         mm.recover()

@@ -215,7 +215,7 @@ def test_one_thread_detaches_and_the_others_are_told(table, leftovers):
     array, path = table
     before = leftovers(), open_maps()
     for _ in range(60):
-        mm = MemMap.open(path, "c", dtype="<u4")
+        mm = MemMap.open(path, "c", dtype=array.dtype)
 
         def work(k, mm=mm):
             try:

@@ -1,0 +1,58 @@
+/* mend_emulator.c - what qemu-user 7.2 does wrong; loaded before the C library. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* It fills in a flag for each page of the system below. Here one of those is enough, and the last page may lack some. */
+int mincore(void *address, size_t size, unsigned char *flags)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (size_t at = 0; at < size; at += page) {
+        flags[at / page] = 0;
+        for (size_t part = 0; part < page; part += 4096) {
+            unsigned char flag[2] = {0};
+            if (!syscall(SYS_mincore, (char *)address + at + part, 4096, flag)) flags[at / page] |= flag[0];
+            else if (part == 0) return -1;
+        }
+    }
+    return 0;
+}
+
+#ifdef __s390x__
+
+/* It forgets the nanoseconds. */
+struct stat;
+int fstat(int fd, struct stat *st) { return (int)syscall(SYS_newfstatat, fd, "", st, AT_EMPTY_PATH); }
+int fstat64(int fd, struct stat *st) { return fstat(fd, st); }
+
+/* It hands over the halves of the address of a SIGBUS in the order of the CPU below. */
+int __sigaction(int, const struct sigaction *, struct sigaction *); /* the C library's own */
+static struct sigaction wanted;
+
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+    uint64_t address = (uint64_t)info->si_addr;
+    if (info->si_code > 0) info->si_addr = (void *)(address << 32 | address >> 32);
+    if (wanted.sa_flags & SA_SIGINFO) wanted.sa_sigaction(number, info, context);
+    else wanted.sa_handler(number);
+}
+
+int sigaction(int number, const struct sigaction *act, struct sigaction *old)
+{
+    struct sigaction ours;
+    if (number != SIGBUS) return __sigaction(number, act, old);
+    if (old) {
+        if (__sigaction(number, NULL, old)) return -1;
+        if (old->sa_flags & SA_SIGINFO && old->sa_sigaction == on_sigbus) *old = wanted;
+    }
+    if (!act || act->sa_handler == SIG_DFL || act->sa_handler == SIG_IGN) return __sigaction(number, act, NULL);
+    ours = wanted = *act;
+    ours.sa_flags |= SA_SIGINFO;
+    ours.sa_sigaction = on_sigbus;
+    return __sigaction(number, &ours, NULL);
+}
+
+#endif
