@@ -48,16 +48,29 @@ static void call_main(void)
     if (!atomic_exchange(&main_is_called, 1) && Py_AddPendingCall(raise_in_main, NULL)) main_is_called = 0;
 }
 
+/* CPython 3.11 hangs in a child that was forked while another thread was making a thread state, which takes no GIL. */
+static atomic_flag no_fork_now = ATOMIC_FLAG_INIT;
+static void forbid_forks(void) { while (atomic_flag_test_and_set(&no_fork_now)) {} }
+static void allow_forks(void) { atomic_flag_clear(&no_fork_now); }
+
 static void raise_in_threads(void *unused)
 {
     (void)unused;
     if (!Py_IsInitialized()) return;
-    PyGILState_STATE state = PyGILState_Ensure();
+    forbid_forks();
+    PyThreadState *state = PyThreadState_New(PyInterpreterState_Main());
+    allow_forks();
+    if (!state) {
+        call_main();
+        return;
+    }
+    PyEval_RestoreThread(state);
     for (int i = 0; i < MOST_THREADS; i++) {
         unsigned long thread = atomic_exchange(&waiting[i], 0);
         if (thread && !PyThreadState_SetAsyncExc(thread, interrupt_class)) call_main();
     }
-    PyGILState_Release(state);
+    PyThreadState_Clear(state);
+    PyThreadState_DeleteCurrent();
 }
 
 /* Returns whether the thread waits now: 1, 2 if it did before, 0 if there is no place. */
@@ -102,6 +115,7 @@ static void interrupt_set_up(unsigned long thread, PyObject *raised)
     main_is_called = main_is_wanted = 0;
     for (int i = 0; i < MOST_THREADS; i++) waiting[i] = 0;
     atomic_flag_clear(&report_is_in_use);
+    allow_forks();
 }
 
 #endif

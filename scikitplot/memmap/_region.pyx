@@ -50,6 +50,8 @@ cdef extern from "_interrupt.h":
     fault_report interrupt_report()
     void interrupt_done()
     void interrupt_set_up(unsigned long main_thread, object raised)
+    void allow_forks()
+    void forbid_forks()
 
 cdef extern from "Python.h":
     str PyUnicode_DecodeFSDefault(const char *)
@@ -304,7 +306,15 @@ def set_up_interrupts():
     interrupt_set_up(threading.main_thread().ident, DamagedError)
 
 
+def before_fork():
+    forbid_forks()
+
+
 def after_fork():
+    allow_forks()
+
+
+def after_fork_in_child():
     global is_child
     set_up_interrupts()
     is_child = 1
@@ -315,7 +325,7 @@ assert (FAULT_TRUNCATED, FAULT_NO_SPACE, FAULT_IO, FAULT_UNKNOWN, FAULT_STORED) 
 DamagedError._last = staticmethod(last_report)
 set_up_interrupts()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=after_fork)
+    os.register_at_fork(before=before_fork, after_in_parent=after_fork, after_in_child=after_fork_in_child)
 
 
 cdef region_file handle_of(File file) noexcept:
