@@ -1,5 +1,6 @@
 """Indexing, conversion, views, windows and gather: what a map gives is what an ndarray would give."""
 
+import contextlib
 import gc
 import sys
 
@@ -426,6 +427,44 @@ def test_gather_into_more_dimensions_than_numpy_has_is_refused():
         assert mm.gather(rows).ndim == 64
     with MemMap.anonymous((3,) + (1,) * 40) as mm, pytest.raises(ValueError, match="at most 64 dimensions"):
         mm.gather(rows)  # take() would write past the end of its own memory
+
+
+class Fickle:
+    """Equal to everything, but every third time."""
+
+    asked = 0
+
+    def __eq__(self, other):
+        self.asked += 1
+        return self.asked % 3 != 0
+
+    def __hash__(self):
+        return 0
+
+
+class FickleDtype:
+    """Has another dtype whenever it is asked."""
+
+    def __init__(self):
+        self.dtypes = [np.dtype("V1000"), np.dtype("i4,i4")]
+
+    @property
+    def dtype(self):
+        return self.dtypes.pop()
+
+
+@pytest.mark.parametrize("asked", range(3))
+def test_strides_lie_within_the_map_whatever_an_order_says(asked):
+    order = Fickle()
+    order.asked = asked
+    with contextlib.suppress(ValueError), MemMap.anonymous((25, 2, 3), order=order) as mm:
+        assert mm.strides == np.zeros(mm.shape, "u1", order=mm.order).strides
+
+
+def test_dtype_is_asked_for_once():
+    with MemMap.anonymous(3, FickleDtype()) as mm:
+        assert mm.dtype == np.dtype("i4,i4")
+        assert mm.nbytes == 24
 
 
 # ---- what is counted

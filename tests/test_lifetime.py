@@ -1014,7 +1014,7 @@ def test_closing_after_a_fork_that_came_while_another_thread_resized(path, run_p
             while not stop.is_set():
                 mm.resize(1 << 22)
                 mm.resize(1)
-        thread = threading.Thread(target=work)
+        thread = threading.Thread(target=work, daemon=True)
         thread.start()
         for _ in range(30):
             time.sleep(0.001)

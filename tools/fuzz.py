@@ -53,11 +53,32 @@ class NastyExit(BaseException):
     """The same, where `except Exception` does not see it."""
 
 
+class Liar(int):
+    """An integer that says anything of itself."""
+
+    def __eq__(self, other):
+        return True
+
+    def __lt__(self, other):
+        return False
+
+    def __hash__(self):
+        return 0
+
+    def __mul__(self, *other):
+        return 1
+
+    __le__ = __ge__ = __gt__ = __ne__ = __lt__
+    __rmul__ = __add__ = __radd__ = __sub__ = __rsub__ = __floordiv__ = __mod__ = __neg__ = __abs__ = __mul__
+
+
 EXPECTED = (
     TypeError, ValueError, IndexError, KeyError, OSError, OverflowError, BufferError, MemoryError, Nasty, NastyExit,
     RuntimeWarning, ResourceWarning, pickle.PicklingError,
 )  # fmt: skip
-OF_NUMPY = "The string provided for NumPy ISO datetime formatting was too short"  # a RuntimeError of np.array()
+OF_NUMPY = (  # RuntimeErrors of np.array() for some strings and some memoryviews
+    "The string provided for NumPy ISO datetime formatting was too short", "Item size ",
+)  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ hostile arguments
@@ -100,7 +121,8 @@ INTEGERS = [
 ] + [10**30, -(10**5000)]  # fmt: skip
 ODD_NUMBERS = [
     math.nan, math.inf, -math.inf, 1.0, 1.5, 1j, True, False, None, "1", b"1", ..., np.int8(-1), np.uint64(2**64 - 1),
-    np.float32(2), np.float64("nan"), np.bool_(True), np.array(3), np.array([3]), np.array(1.0), np.datetime64("now"),
+    Liar(1000), Liar(-5000), Liar(10**9), np.float32(2), np.float64("nan"), np.bool_(True), np.array(3), np.array([3]),
+    np.array(1.0), np.datetime64("now"),
 ]  # fmt: skip
 DTYPES = [
     "u1", "i1", "<i2", ">i4", "<u8", "f2", "<f4", ">f8", "g", "c8", "G", "?", "S5", "U3", "V7", "M8[ns]", "m8[s]",
@@ -609,6 +631,7 @@ FUNCTION_CALLS = {
     "DamagedError": lambda f: ([f.anything() for _ in range(f.random.randrange(4))], {}),
 }
 CLASS_METHODS = ["open", "anonymous"]
+HOPELESS = ["__delitem__", "memoryview()", "index"]  # always an error
 # not called: they are Python's, and do what a class or an object of any kind lets them do
 OF_PYTHON = {
     "__class__", "__new__", "__init__", "__init_subclass__", "__subclasshook__", "__getattribute__", "__setattr__",
@@ -695,7 +718,7 @@ def fuzz_round(seed, calls, threads):
     faulthandler.enable()
     warnings.simplefilter("ignore")
     if seed % 2:
-        warnings.filterwarnings("error", module="scikitplot", category=RuntimeWarning)
+        warnings.simplefilter("error", RuntimeWarning)
         warnings.simplefilter("error", ResourceWarning)
     maps, views, errors = [], [], []
     fuzzers = [Fuzz(f"{seed}/{i}", note_for(i), maps, views) for i in range(threads)]
@@ -737,9 +760,6 @@ def fuzz_round(seed, calls, threads):
         raise SystemError(f"never succeeded: {never}")
 
 
-HOPELESS = {"__delitem__", "memoryview()", "index"}
-
-
 def start_round(seed, calls, threads):
     """Run one round in a process of its own; returns what to say of it, and whether it went well."""
     with tempfile.TemporaryDirectory() as folder:
@@ -753,10 +773,8 @@ def start_round(seed, calls, threads):
             return done.stdout.strip(), True
         last = pathlib.Path(folder, "last call").read_text().replace("\0", "").split()
         end = f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"status {done.returncode}"
-        return (
-            f"{tail}\n{done.stdout}FOUND: {end}; the last call: {' '.join(last)}\nagain: {' '.join(command[:-1])}",
-            False,
-        )
+        found = f"FOUND: {end}; the last call: {' '.join(last)}\nagain: {' '.join(command[:-1])}"
+        return f"{tail}\n{done.stdout}{found}", False
 
 
 def main():
@@ -774,9 +792,11 @@ def main():
     rounds = [(given.seed + i, min(ROUND, given.calls - at), given.threads)
               for i, at in enumerate(range(0, given.calls, ROUND))]  # fmt: skip
     with concurrent.futures.ThreadPoolExecutor(given.processes) as pool:
-        results = list(pool.map(lambda one: start_round(*one), rounds))
-    print("\n".join(text for text, _ in results))
-    sys.exit(not all(went_well for _, went_well in results))
+        all_went_well = True
+        for text, went_well in pool.map(lambda one: start_round(*one), rounds):
+            print(text, flush=True)
+            all_went_well &= went_well
+    sys.exit(not all_went_well)
 
 
 if __name__ == "__main__":

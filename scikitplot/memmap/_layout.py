@@ -54,9 +54,13 @@ def resolve(
     """
     if order not in ORDERS:
         refuse("order", ORDERS, order)
-    item, itemsize, simple = _parse_name(dtype) if type(dtype) is str else _parse_dtype(dtype)
-    if not simple:
-        item = np.dtype(dtype)  # whose fields can be renamed
+    order = "F" if order == "F" else "C"  # asked once: an object of a caller's class may answer otherwise later
+    if type(dtype) is str:
+        item, itemsize, simple = _parse_name(dtype)
+        if not simple:
+            item = np.dtype(dtype)  # whose fields can be renamed
+    else:
+        item, itemsize, simple = _parse_dtype(dtype)
     offset = operator.index(offset)
     if offset < 0:
         raise ValueError(f"offset {offset} is negative")

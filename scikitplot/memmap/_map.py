@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self, SupportsIndex
 
 import numpy as np
@@ -568,9 +568,9 @@ class MemMap(MapCore):
             self._check_open()
         return array
 
-    def _drop(self) -> None:
-        """Called when the last reference to an open map goes."""
-        message = f"{self!r} was dropped without close()" if not sys.is_finalizing() else ""
+    def _drop(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Called when the last reference to an open map goes; the names of this module may be gone before it."""
+        message = f"{self!r} was dropped without close()" if not is_finalizing() else ""
         self._forget()
         self._region.abandon()
         if message and self._window_of is None:

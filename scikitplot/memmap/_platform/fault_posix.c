@@ -450,7 +450,10 @@ int fault_install(void (*notify)(fault_guard *))
         pthread_atfork(before_fork, in_parent, in_child);
 #ifdef __linux__
         sink = memfd_create("lost stores", MFD_CLOEXEC);
-        if (sink >= 0 && ftruncate(sink, (off_t)1 << 40)) sink = -1;
+        if (sink >= 0 && ftruncate(sink, (off_t)1 << 40)) { /* RLIMIT_FSIZE: memory is not bounded then */
+            close(sink);
+            sink = -1;
+        }
 #endif
     }
     int error = put_in_front();
