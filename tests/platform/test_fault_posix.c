@@ -507,7 +507,7 @@ static void a_thousand_maps_are_found(void)
 /* ------------------------------------------------------------------------------------------------------------------ */
 
 /* what a test needs */
-enum { ROOT = 1, NATIVE = 2 /* not an emulator, whose address space is small, and whose pagemap is another system's */ };
+enum { ROOT = 1, NATIVE = 2 /* no emulator: its address space is small, its pagemap that of another system */ };
 
 #define TEST(name) {#name, name, 0}
 #define NATIVE_TEST(name) {#name, name, NATIVE}

@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* It fills in a flag for each page of the system below. Here one of those is enough, and the last page may lack some. */
+/* It fills in a flag for each page of the system below. Here one of those is enough; the last page may lack some. */
 int mincore(void *address, size_t size, unsigned char *flags)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
