@@ -50,7 +50,10 @@ static void call_main(void)
 
 /* CPython 3.11 hangs in a child that was forked while another thread was making a thread state, which takes no GIL. */
 static atomic_flag no_fork_now = ATOMIC_FLAG_INIT;
-static void forbid_forks(void) { while (atomic_flag_test_and_set(&no_fork_now)) {} }
+static void forbid_forks(void)
+{
+    while (atomic_flag_test_and_set(&no_fork_now)) {}
+}
 static void allow_forks(void) { atomic_flag_clear(&no_fork_now); }
 
 static void raise_in_threads(void *unused)
