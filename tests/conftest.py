@@ -46,7 +46,10 @@ PLATFORMS = {
     "more_than_wine": (not runs_under_wine(), "Wine cannot, Windows can"),
     "native": (not EMULATOR, f"needs a call, a limit or an address space that {EMULATOR} does not pass on"),
     "linux": (sys.platform == "linux", "needs /proc or a limit that only Linux has"),
-    "unsanitized": (not SANITIZED, "sanitizers make mlock do nothing, and take memory and mappings of their own"),
+    "unsanitized": (
+        not SANITIZED,
+        "sanitizers make mlock do nothing, map memory, and end a process that asks for too much",
+    ),
     "pyarrow": (
         HAS_ARROW and not EMULATOR and not SANITIZED,
         "needs pyarrow, which is installed on 64-bit Linux, with a GIL and without sanitizers, only",

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = [pytest.mark.linux, pytest.mark.native]
+pytestmark = [pytest.mark.linux, pytest.mark.native, pytest.mark.unsanitized]
 
 
 def test_hostile_arguments_meet_errors_and_nothing_worse(run_tool):
