@@ -65,6 +65,8 @@ ALONE = {
     "run_tool": "runs in an interpreter of its own",
     "run_unprivileged": "runs in an interpreter of its own",
     "test_consumers": "closes maps, and counts who uses them",
+    "small_disk_of": "mounts a disk",
+    "test_faults": "meets lost pages in interpreters of its own",
     "test_threads": "starts threads of its own",
     "test_lifetime": "closes maps, and counts who uses them",
     "test_paging": "looks at what the system keeps in memory",
