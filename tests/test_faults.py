@@ -650,6 +650,8 @@ else:
 mm = MemMap.open("data.bin", dtype="<f8")
 view = mm[:]
 interpreters.run_string(sub, '''
+import warnings
+warnings.simplefilter("ignore")  # NumPy 2.0 only warns
 try:
     import scikitplot.memmap
 except ImportError:
