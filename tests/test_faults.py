@@ -337,6 +337,7 @@ assert sorted(said) == list(range(8))
 """)
 
 
+@pytest.mark.unsanitized
 def test_the_main_thread_gets_the_error_of_a_thread_without_python_before_its_result(survives):
     survives("""
 import ctypes
