@@ -51,7 +51,7 @@ PRELUDE = """if True:
 
 SIZES = """
     def rows(first, last):
-        return np.repeat(np.arange(first + 1, last + 1), 4).reshape(-1, 4)
+        return np.repeat(np.arange(first + 1, last + 1, dtype="<i8"), 4).reshape(-1, 4)
 
     def prepare():
         rows(0, 100).tofile("data")

@@ -378,7 +378,8 @@ FORKS = """if True:
 @pytest.mark.parametrize("how", ["resize", "append"])
 @pytest.mark.parametrize("memory", ["file", "anonymous"])
 def test_a_child_forked_while_another_thread_changes_the_size_is_told_and_never_waits(run_python, memory, how):
-    assert run_python(FORKS, memory, how) == "0 3"  # some found the map whole, some were told that it is lost
+    # some are told that the map is lost; the others, if there are any, find it whole
+    assert run_python(FORKS, memory, how) in ("3", "0 3")
 
 
 def test_without_the_gil_the_import_leaves_it_off(run_python):
