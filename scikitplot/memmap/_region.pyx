@@ -436,10 +436,12 @@ cdef class Region:
 
     def lease_sites(self):
         """Where the leases that are alive were taken, most frequent first: "file:line (count)"."""
+        cdef uintptr_t nowhere = 1
+        if PyTraceMalloc_Track(self.trace_domain, nowhere, 0) != 0:
+            return []  # and imports nothing: at a fork another thread may have held the lock of an import
+        PyTraceMalloc_Untrack(self.trace_domain, nowhere)
         import tracemalloc
 
-        if not tracemalloc.is_tracing():
-            return []
         only = tracemalloc.DomainFilter(True, self.trace_domain)
         sites = tracemalloc.take_snapshot().filter_traces([only]).statistics("lineno")
         return [f"{site.traceback[0].filename}:{site.traceback[0].lineno} ({site.count})" for site in sites]
