@@ -6,6 +6,7 @@ round is dropped. Every file is in the page cache. The subjects of the asv suite
 
 import ctypes
 import importlib.metadata
+import itertools
 import mmap
 import os
 import platform
@@ -102,6 +103,24 @@ READ_AT = Work(
     "mmap",
     0.75,
 )
+
+
+def gather(row: int, most: float) -> Work:
+    """Random rows of `row` bytes of a file of 256 MiB; other ones in each round."""
+    return Work(
+        f"gather, rows of {row} B",
+        {
+            "MemMap": f"mm_{row}.gather(next(some_{row}))",
+            "np.take": f"array_{row}.take(next(some_{row}), axis=0)",
+            "numpy.memmap": f"memmap_{row}[next(some_{row})]",
+        },
+        "np.take",
+        most,
+    )
+
+
+GATHER = gather(512, 0.8)
+GATHER_LONG = gather(3072, 0.65)
 # Linux passes over an entry of the page table per GiB, twice, when it unmaps: it is in mmap's column too.
 OPEN_GROWTH = growth(
     "open + close by size",
@@ -111,7 +130,7 @@ OPEN_GROWTH = growth(
 SLICE_GROWTH = growth("mm[a:b] by size", {"MemMap": "mm_SIZE[1000:2000]"})
 READ_AT_GROWTH = growth("read_at(128, 4) by size", {"MemMap": "mm_SIZE.read_at(128, 4)"})
 
-ALL = (OPEN, ITEM, SLICE, ROW, READ_AT, OPEN_GROWTH, SLICE_GROWTH, READ_AT_GROWTH)
+ALL = (OPEN, ITEM, SLICE, ROW, READ_AT, GATHER, GATHER_LONG, OPEN_GROWTH, SLICE_GROWTH, READ_AT_GROWTH)
 
 
 def prepare(stack: ExitStack) -> dict[str, Any]:
@@ -136,6 +155,16 @@ def prepare(stack: ExitStack) -> dict[str, Any]:
         "mapped": mmap.mmap(descriptor, 0, prot=mmap.PROT_READ),
         "descriptor": descriptor,
     }  # fmt: skip
+    rng = np.random.default_rng(0)
+    rng.random((1 << 15, 2 << 10), "f4").tofile(large := os.path.join(folder, "large.f4"))
+    for row in (512, 3072):
+        shape = ((1 << 28) // row, row // 4)
+        names[f"some_{row}"] = itertools.cycle([rng.integers(0, shape[0], 16_384) for _ in range(8)])
+        mm = names[f"mm_{row}"] = stack.enter_context(MemMap.open(large, dtype="<f4", shape=shape))
+        names[f"memmap_{row}"] = np.memmap(large, "<f4", "r", shape=shape)
+        names[f"array_{row}"] = mm[...]
+        stack.callback(names.pop, f"array_{row}")
+    del mm
     for label, size in SIZES.items():
         names[f"path_{label}"] = sparse = os.path.join(folder, label)
         with open(sparse, "wb") as file:

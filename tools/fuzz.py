@@ -32,6 +32,7 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -43,6 +44,7 @@ PATIENCE = 120  # seconds that a call may take before it counts as a hang
 MEMORY = 1 << 29  # bytes of address space, so that huge sizes are refused
 SIZES = (0, 1, 100, 4096, 8197, 65536, 1 << 20)  # of the files, in bytes
 MOST_MAPS, MOST_VIEWS = 14, 24
+BATCHES = type(memmap.batches(np.zeros(1), batch_size=1))
 
 
 class Nasty(Exception):
@@ -432,8 +434,8 @@ class Fuzz:
             self.maps.append(result)
         elif isinstance(result, np.ndarray | memoryview) and self.one_in(3):
             self.views.append(result)
-        elif isinstance(result, list):
-            for thing in result[:3]:
+        elif isinstance(result, list | tuple | Iterator | BATCHES):
+            for thing in itertools.islice(result, 3):
                 self.keep(thing)
 
     def drop(self):
@@ -619,6 +621,11 @@ METHOD_CALLS = {
     "to_numpy": lambda f: ((), f.some(dtype=f.dtype, copy=lambda: f.choose([True, False, None, f.value()]))),
     **dict.fromkeys(["memoryview", "detach", "verify", "recover"], nothing),
     **dict.fromkeys(["evict", "residency", "lock", "unlock"], rows_only),
+    "prefetch": lambda f: (rows_only(f)[0], f.some(wait=f.value, progress=lambda: False)),
+    "chunks": lambda f: (
+        rows_only(f)[0],
+        f.some(nbytes=lambda: f.either(f.number, lambda: 4096), evict=f.value, progress=lambda: False),
+    ),
     "flush": lambda f: (rows_only(f)[0], f.some(wait=f.value)),
     "advise": lambda f: ((f.access(),), {}),
     "close": lambda f: ((f.word("refuse", "revoke"),)[: f.random.randrange(2)], {}),
@@ -628,6 +635,21 @@ METHOD_CALLS = {
 FUNCTION_CALLS = {
     "open_maps": nothing,
     "set_fault_policy": policy,
+    "set_num_threads": lambda f: ((f.number(),), {}),
+    "batches": lambda f: (
+        [f.either(f.map, f.value) for _ in range(f.random.randrange(3))],
+        {"batch_size": f.either(f.number, lambda: 7)}
+        | f.some(
+            shuffle=lambda: f.word("blocks", True),
+            seed=f.number,
+            epoch=f.number,
+            buffer_nbytes=f.number,
+            start=f.number,
+            shard=lambda: f.either(f.value, lambda: (1, 3)),
+            drop_last=f.value,
+            prefetch=f.number,
+        ),
+    ),
     "DamagedError": lambda f: ([f.anything() for _ in range(f.random.randrange(4))], {}),
 }
 CLASS_METHODS = ["open", "anonymous"]

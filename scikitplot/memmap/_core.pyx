@@ -18,8 +18,9 @@ from cpython.object cimport PyObject, PyTypeObject, PyObject_GetItem, PyObject_S
 from cpython.ref cimport Py_INCREF
 from cpython.slice cimport PySlice_Check
 from cpython.weakref cimport PyWeakref_NewRef
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport int64_t, uintptr_t
 
+from ._gather cimport first_outside, gather_rows, request_missing
 from .libfault cimport FAULT_COPIES_ONLY
 from ._region cimport (
     File, Lease, Region, RESIZED, USERS_GONE, check_damage, copy_bytes, is_closed, enter, rearm, lease, leave,
@@ -360,6 +361,8 @@ cdef class MapCore:
                 steps[i] = self.steps[i]
             place = self._region.address + start * self.steps[0]
             return array(self, taken, self.dtype, place, self.ndim_, dims, steps)
+        if type(key) is np.ndarray and key.dtype.kind in "iu" and self.ndim_ > 0:
+            return self.gather(key)
         return self.sound(PyObject_GetItem(self.exported(), key))
 
     def __setitem__(self, key, value):
@@ -485,31 +488,58 @@ cdef class MapCore:
         cdef object rows = np.asarray(indices)
         if rows.size == 0 and not isinstance(indices, np.ndarray):
             rows = rows.astype(np.intp)  # an empty list has no dtype of its own
-        if rows.dtype.kind == "u":
-            if rows.size and rows.max() >= len(self):
-                raise IndexError(f"index {rows.max()} is out of bounds for axis 0 with size {len(self)}")
-            rows = rows.astype(np.intp)
-        if rows.dtype.kind == "b":
-            rows = rows.astype(np.intp)  # as take() has it
+        if rows.dtype.kind not in "iub":
+            raise TypeError(f"Expected integers as indices, not {rows.dtype}")
         if out is not None and not isinstance(out, np.ndarray):
             raise TypeError(f"Expected out to be an ndarray, not {type(out).__name__}")
         if out is not None and out.dtype != self.dtype:
             raise TypeError(f"Expected out to have the dtype {self.dtype}, not {out.dtype}")
-        if rows.ndim + self.ndim_ > MAX_NDIM + 1:
-            raise ValueError(f"Expected at most {MAX_NDIM} dimensions of the result")  # take() does not look
-        cdef cnp.ndarray whole = self.whole()
-        if cnp.PyArray_CHKFLAGS(whole, cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED):
-            return self.sound(whole.take(rows, 0, out))
-        # of any other array, take() first makes a copy, and thus reads the whole file
-        if rows.dtype.kind != "i" or self.ndim_ == 0:
-            return whole[:0].take(rows, 0)  # raises what take() raises
-        result = whole[np.atleast_1d(rows)].reshape(rows.shape + (<object>whole).shape[1:])[()]
+        cdef tuple full = self.shape
+        if not full:
+            raise IndexError("A map of no dimensions has no rows")
+        cdef cnp.ndarray index = index_array(rows, full[0])
+        full = rows.shape + full[1:]
+        if out is not None and out.shape != full:
+            raise ValueError(f"Expected out to have the shape {full}, not {out.shape}")
+        cdef cnp.ndarray target = out
+        if out is None or not cnp.PyArray_ISCARRAY(out) or np.may_share_memory(out, self.whole()):
+            target = np.empty(full, self.dtype)
+        self.gather_into(index, target)
         if out is None:
-            return self.sound(result)
-        if out.shape != result.shape:
-            raise ValueError(f"Expected out to have the shape {result.shape}, not {out.shape}")
-        np.copyto(out, result)
-        return self.sound(out)
+            return target[()]
+        if target is not out:
+            np.copyto(out, target)
+        return out
+
+    def _request(self, cnp.ndarray index not None):
+        """Have rows read, unless they are in memory: int64, in range."""
+        cdef cnp.ndarray whole = self.whole()
+        cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(index)
+        cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length = cnp.PyArray_DIM(whole, 0)
+        cdef const char *base = cnp.PyArray_BYTES(whole)
+        cdef size_t nbytes = cnp.PyArray_NBYTES(whole) // length if length else 0
+        with nogil:
+            if first_outside(indices, count, length) < 0:
+                request_missing(base, length, nbytes, indices, count)
+
+    cdef int gather_into(self, cnp.ndarray index, cnp.ndarray target) except -1:
+        """Copy the rows into C-contiguous memory of the right size, which is not the map's."""
+        cdef cnp.ndarray whole = self.whole()
+        cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(index)
+        cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length = cnp.PyArray_DIM(whole, 0), bad
+        cdef const char *base = cnp.PyArray_BYTES(whole)
+        cdef char *place = cnp.PyArray_BYTES(target)
+        cdef size_t nbytes = cnp.PyArray_NBYTES(target) // count if count else 0
+        with nogil:
+            bad = first_outside(indices, count, length)
+        if bad >= 0:
+            raise IndexError(f"index {indices[bad]} is out of bounds for axis 0 with size {length}")
+        if cnp.PyArray_CHKFLAGS(whole, cnp.NPY_ARRAY_C_CONTIGUOUS):
+            with nogil:
+                gather_rows(base, length, nbytes, indices, count, place)
+        else:  # scattered rows
+            np.copyto(target, whole[index].reshape((<object>target).shape))
+        return check_damage(self._region)
 
     # ---- bytes
 
@@ -659,6 +689,13 @@ cdef inline bint holds_objects(buffer) except -1:
     if isinstance(buffer, cnp.ndarray):
         return (<cnp.ndarray>buffer).dtype.hasobject
     return isinstance(buffer, memoryview) and "O" in buffer.format
+
+
+cdef object index_array(rows, length):
+    """Indices as the kernels take them: contiguous int64."""
+    if rows.dtype.kind == "u" and rows.size and rows.max() >= length:  # may be too large for int64
+        raise IndexError(f"index {rows.max()} is out of bounds for axis 0 with size {length}")
+    return np.ascontiguousarray(rows, np.int64)
 
 
 cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexcept:

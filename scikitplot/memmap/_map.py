@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self, Suppor
 import numpy as np
 
 from . import _files, _sharing
+from ._batches import at_least, progress_bar
 from ._core import MapCore, listed, own_methods
 from ._damage import TRUNCATED, DamagedError, explain
 from ._display import count, human_size
-from ._layout import Layout, Shape, as_tuple, byte_runs, end_of, is_number, resolve, subtract
+from ._layout import Layout, Shape, as_tuple, byte_runs, check_rows, end_of, is_number, resolve, subtract
 from ._limits import explain_lock, explain_memory, explain_space
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
 from ._region import PAGE_SIZE, File, FileInfo, map_anonymous, set_guard, sync_directory
@@ -37,6 +38,7 @@ class _Default(str):
 
 _DEFAULT_MODE = _Default("r")
 _NO_PATH: Any = _Default("")
+PIECE = 1 << 25  # bytes that are waited for at once
 POLICIES = ("raise", "flag", "off")
 REPLACED = "Another file has taken the place of the one that is mapped"
 _PATHS = (str, bytes, os.PathLike)
@@ -690,10 +692,116 @@ class MemMap(MapCore):
         ...     int(mm[...].sum())
         8
         """
-        pages = subtract(self._pages(rows), self._root()._locked)  # on Windows, evicting would unlock
-        file = self._file()
-        for run in pages:
+        self._check_open()
+        self._evict(rows, self._file())
+
+    def _evict(self, rows: Rows, file: File | None) -> None:
+        """Out of this process; given the file, out of the system's cache, too."""
+        for run in subtract(self._pages(rows), self._root()._locked):  # on Windows, evicting would unlock
             self._region.evict(file, *self._bytes_of(run))
+
+    def prefetch(self, rows: Rows = None, *, wait: bool = False, progress: bool = False) -> None:
+        """Start reading pages before they are needed, many at once.
+
+        Parameters
+        ----------
+        rows : None, slice or array_like of int
+            Rows along axis 0; None for all.
+        wait : bool
+            Return when the pages are in memory.
+        progress : bool
+            Show a bar while waiting; needs tqdm.
+
+        Raises
+        ------
+        DamagedError
+            If a page that was waited for cannot be read.
+        IndexError
+            If a row is out of range.
+        ValueError
+            If the map is closed, or rows are given for an N-d Fortran-order map.
+
+        Notes
+        -----
+        Advisory: a system that is short of memory may read less, or drop again what it has read.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(8) as mm:
+        ...     mm.prefetch(slice(0, 4), wait=True)
+        """
+        pieces = [(at, min(at + PIECE, stop)) for start, stop in self._runs(rows) for at in range(start, stop, PIECE)]
+        bar = progress_bar(sum(stop - start for start, stop in pieces), "B", progress and wait)
+        with contextlib.closing(bar):
+            for piece in pieces:
+                self._region.request(*piece)
+            for start, stop in pieces if wait else ():
+                self._region.touch(start, stop)
+                bar.update(stop - start)
+
+    def _request_range(self, start: int, stop: int) -> None:
+        """Have consecutive rows read."""
+        if start < stop:
+            self._region.request(start * self._row_nbytes, stop * self._row_nbytes)
+
+    def _leave_range(self, start: int, stop: int) -> None:
+        """Give consecutive rows back; the system may keep them in its cache."""
+        self._evict(slice(start, stop), None)
+
+    def chunks(
+        self, rows: slice | None = None, *, nbytes: SupportsIndex = 1 << 25, evict: bool = False, progress: bool = False
+    ) -> Iterator[npt.NDArray[Any]]:
+        """Iterate over views of consecutive rows; the next ones are being read while these are used.
+
+        Parameters
+        ----------
+        rows : None or slice
+            Rows along axis 0, by steps of 1; None for all.
+        nbytes : int
+            Bytes in a chunk, at most; a chunk has at least one row.
+        evict : bool
+            Give each chunk back when the next is asked for: however long the file, two chunks are in memory.
+        progress : bool
+            Show a bar; needs tqdm.
+
+        Returns
+        -------
+        iterator of ndarray
+            Views, as `MemMap.__getitem__` returns them.
+
+        Raises
+        ------
+        ValueError
+            If `rows` has another step, `nbytes` is less than 1, or the map is closed or an N-d Fortran-order map.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous((1000, 8), dtype="f8") as mm:
+        ...     [len(chunk) for chunk in mm.chunks(nbytes=25_600)]
+        [400, 400, 200]
+        """
+        self._check_open()
+        self._check_rows_are_contiguous("copy it to C order")
+        chosen = check_rows(slice(None) if rows is None else rows, len(self))
+        if not isinstance(chosen, slice) or chosen.step != 1:
+            raise ValueError("Expected rows to be a slice with steps of 1")
+        step = max(at_least("nbytes", nbytes, 1) // max(self._row_nbytes, 1), 1)
+        bar = progress_bar(max(chosen.stop - chosen.start, 0), "row", progress)
+        return self._chunks(chosen.start, chosen.stop, step, evict, bar)
+
+    def _chunks(self, start: int, end: int, step: int, evict: bool, bar: Any) -> Iterator[npt.NDArray[Any]]:
+        file = self._file() if evict else None
+        self._request_range(start, min(start + step, end))
+        with contextlib.closing(bar):
+            for at in range(start, end, step):
+                stop = min(at + step, end)
+                self._request_range(stop, min(stop + step, end))
+                yield self[at:stop]
+                bar.update(stop - at)
+                if evict:
+                    self._evict(slice(at, stop), file)
 
     def residency(self, rows: Rows = None) -> npt.NDArray[np.bool_]:
         """Tell which pages are in memory, without touching them.

@@ -23,8 +23,8 @@ from .libregion cimport (
     region_directory_sync, region_error_text, region_evict, region_file, region_file_close, region_file_create,
     region_file_create_nameless, region_file_duplicate, region_file_info, region_file_link, region_file_open,
     region_file_resize, region_flush, region_info, region_intent, region_kind, region_lock, region_map,
-    region_map_anonymous, region_page_size, region_path_info, region_residency, region_resize,
-    region_resize_anonymous, region_unlock, region_unmap,
+    region_map_anonymous, region_page_size, region_path_info, region_request, region_residency,
+    region_resize, region_resize_anonymous, region_unlock, region_unmap,
 )
 
 import os
@@ -44,6 +44,12 @@ cdef extern from *:
     """
     # Whether there is no other Python thread to let run meanwhile: the offer alone takes as long as a system call.
     bint alone "ALONE"() noexcept
+
+cdef extern from *:
+    """
+    static inline void read_byte(const void *address) { (void)*(const volatile char *)address; }
+    """
+    void read_byte(const void *address) noexcept nogil
 
 cdef extern from "_interrupt.h":
     void interrupt(fault_guard *) noexcept nogil
@@ -624,6 +630,27 @@ cdef class Region:
         region_advise(self.address, self.nbytes, <region_access>how)
         self.advised = how
         leave(self)
+
+    def request(self, Py_ssize_t start, Py_ssize_t stop):
+        """Have pages read, without waiting for them."""
+        self.enter_range(stop)
+        with nogil:
+            region_request(self.address + start, stop - start)
+        leave(self)
+
+    def touch(self, Py_ssize_t start, Py_ssize_t stop):
+        """Have pages read, and wait for them."""
+        cdef const char *place
+        cdef const char *end
+        cdef size_t page = region_page_size()
+        self.enter_range(stop)
+        place, end = self.address + start, self.address + stop
+        with nogil:
+            while place < end:
+                read_byte(place)
+                place = <const char *>((<uintptr_t>place & ~(page - 1)) + page)
+        leave(self)
+        check_damage(self)
 
     def evict(self, File file, Py_ssize_t start, Py_ssize_t stop):
         """`file` is the mapped file, open, or None if it cannot be had."""

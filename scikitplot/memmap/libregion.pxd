@@ -53,6 +53,8 @@ cdef extern from "_platform/region.h" nogil:
 
     int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait)
     int region_advise(void *address, size_t size, region_access access)
+    void region_request(void *address, size_t size)
+    uint64_t region_major_faults()
     int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared)
     int region_residency(region_file file, uint64_t offset, void *address, size_t size, unsigned char *resident)
     int region_lock(void *address, size_t size)

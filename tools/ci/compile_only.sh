@@ -34,7 +34,7 @@ extension_modules() { # TARGET ARCHITECTURE
     for source in "$work"/build/scikitplot/memmap/*.p/*.pyx.c; do
         zig cc -target "$1" -std=gnu11 -O2 -shared -undefined dynamic_lookup -DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION \
             -DNPY_TARGET_VERSION=NPY_2_0_API_VERSION -I"$python_include" -I"$numpy/include" \
-            -I"$platform/.." "$source" "$platform"/{fault,region}_posix.c -o "$work/$(basename "$source" .pyx.c)-$1.so"
+            -I"$platform/.." "$source" "$platform"/{fault,parallel,region}_posix.c -o "$work/$(basename "$source" .pyx.c)-$1.so"
     done
 }
 

@@ -5,8 +5,8 @@
 # Usage: other_cpus.sh [--all] [s390x|aarch64|i386]...
 # Emulation takes long: without --all, s390x and aarch64 run the C tests and the modules below.
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
-modules=("$root"/tests/test_{arrays,attributes,bytes,files,layout,layouts_hypothesis,modes}.py
-    "$root"/tests/test_{paging,real_files,region,size}.py)
+modules=("$root"/tests/test_{arrays,attributes,batches,bytes,files,layout,layouts_hypothesis,modes}.py
+    "$root"/tests/test_{gather,order,paging,real_files,region,size}.py)
 suite=trixie version=3.13
 export CI=true # the same examples each time
 
@@ -38,7 +38,7 @@ END
         export APT_CONFIG=$apt/apt.conf
         cd "$apt/archives"
         apt-get install -qq -y --download-only "python$version" python3-{numpy,pytest,hypothesis}
-        apt-get download -qq "libpython$version-dev" python3-nibabel # without what they recommend or build with
+        apt-get download -qq "libpython$version-dev" python3-{nibabel,tqdm} # without what they recommend or build with
     ) >/dev/null
     for name in "$apt"/archives/*.deb; do dpkg-deb -x "$name" "$2"; done
     ln -sr "$2"/usr/lib/*/{blas/libblas,lapack/liblapack}.so.3 "$2"/usr/lib/*-linux-gnu # as Debian's alternatives do

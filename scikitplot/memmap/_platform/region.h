@@ -91,6 +91,10 @@ int region_revoke(void *address, size_t size, int writable);
 int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait);
 /* Advisory: how the pages will be used. */
 int region_advise(void *address, size_t size, region_access access);
+/* Advisory: start reading pages that are not in memory. */
+void region_request(void *address, size_t size);
+/* How often this thread has had to wait for a page to be read; always 0 where the system does not say. */
+uint64_t region_major_faults(void);
 /* Advisory: drop pages from this process and, given a file (or REGION_NO_FILE), its pages from the system's cache.
  * `shared`: the mapping shares its pages with a file or with other processes.  Stores are never lost.
  * Not for locked pages: Windows would unlock them. */

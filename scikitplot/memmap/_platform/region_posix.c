@@ -334,6 +334,21 @@ int region_advise(void *address, size_t size, region_access access)
     return 0;
 }
 
+void region_request(void *address, size_t size)
+{
+    widen(&address, &size);
+    madvise(address, size, MADV_WILLNEED);
+}
+
+uint64_t region_major_faults(void)
+{
+#ifdef RUSAGE_THREAD
+    struct rusage usage;
+    if (getrusage(RUSAGE_THREAD, &usage) == 0) return (uint64_t)usage.ru_majflt;
+#endif
+    return 0;
+}
+
 /* MADV_DONTNEED would lose the stores in private pages; this swaps them out, if there is swap space. */
 static void page_out(void *address, size_t size)
 {

@@ -502,6 +502,14 @@ int region_advise(void *address, size_t size, region_access access)
     return 0;
 }
 
+void region_request(void *address, size_t size)
+{
+    WIN32_MEMORY_RANGE_ENTRY range = {address, size};
+    PrefetchVirtualMemory(GetCurrentProcess(), 1, &range, 0);
+}
+
+uint64_t region_major_faults(void) { return 0; }
+
 int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared)
 {
     (void)file, (void)offset, (void)shared;

@@ -1,0 +1,255 @@
+"""Whole files in bounded memory: consecutive rows in chunks, and batches of rows in any order."""
+
+from __future__ import annotations
+
+import math
+import operator
+import secrets
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+
+import numpy as np
+
+from ._core import MapCore
+from ._order import InOrder, Order, Shuffled, ShuffledBlocks
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ._map import MemMap
+
+    _Array = npt.NDArray[Any]
+    _Table = MemMap | _Array
+
+BLOCK_NBYTES = 1 << 20  # of the first map: what shuffle="blocks" keeps together
+
+
+def progress_bar(total: int, unit: str, shown: bool) -> Any:
+    """A tqdm bar, or one that is not shown and needs no tqdm."""
+    if not shown:
+        return NoBar()
+    try:
+        from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
+    except ImportError as error:
+        raise ImportError("progress=True needs tqdm: pip install tqdm") from error
+    return tqdm(total=total, unit=unit, unit_scale=unit == "B", unit_divisor=1024)
+
+
+class NoBar:
+    def update(self, n: int) -> None:
+        """Nothing is shown."""
+
+    def close(self) -> None:
+        """Nothing was shown."""
+
+
+def at_least(name: str, value: SupportsIndex, least: int) -> int:
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"Expected {name} to be at least {least}, not {number}")
+    return number
+
+
+class RowReader:
+    """Has the rows of each batch read."""
+
+    def __init__(self, maps: list[MemMap]) -> None:
+        self._maps = maps
+
+    def __call__(self, position: int, rows: npt.NDArray[np.int64]) -> None:
+        for mm in self._maps:
+            mm._request(rows)
+
+
+class BlockReader:
+    """Has blocks read in the order of their groups, up to one group ahead, and lets go of groups that are done."""
+
+    def __init__(self, maps: list[MemMap], order: ShuffledBlocks) -> None:
+        self._maps = maps
+        self._order = order
+        self._group = -1
+        self._asked = 0  # blocks of the group that follows
+
+    def __call__(self, position: int, rows: npt.NDArray[np.int64]) -> None:
+        order, group = self._order, self._order.group_of(position)
+        if group != self._group:
+            self._request(group, self._asked if group == self._group + 1 else 0, order.group)
+            for mm, start, stop in self._parts(self._group, 0, order.group):
+                mm._leave_range(start, stop)
+            self._group, self._asked = group, 0
+        first, end = order.start_of(group), order.start_of(group + 1)
+        due = (position - first) * order.group // (end - first)
+        self._request(group + 1, self._asked, due)
+        self._asked = due
+
+    def _request(self, group: int, start: int, stop: int) -> None:
+        for mm, first, end in self._parts(group, start, stop):
+            mm._request_range(first, end)
+
+    def _parts(self, group: int, start: int, stop: int) -> Iterator[tuple[MemMap, int, int]]:
+        """Which rows of which map some blocks of a group are."""
+        if group >= 0:
+            for block in self._order.blocks_of(group)[start:stop].tolist():
+                for mm in self._maps:
+                    yield mm, block * self._order.block, min((block + 1) * self._order.block, len(mm))
+
+
+class Batches:
+    """What `batches` returns: an iterable over batches, the same ones each time.
+
+    Attributes
+    ----------
+    seed : int
+        What the order was chosen by, together with `epoch`.
+    """
+
+    def __init__(
+        self,
+        maps: tuple[_Table, ...],
+        batch_size: SupportsIndex,
+        shuffle: bool | Literal["blocks"],
+        seed: SupportsIndex | None,
+        epoch: SupportsIndex,
+        buffer_nbytes: SupportsIndex,
+        start: SupportsIndex,
+        shard: tuple[SupportsIndex, SupportsIndex],
+        drop_last: bool,
+        prefetch: SupportsIndex,
+        progress: bool,
+    ) -> None:
+        if not maps:
+            raise TypeError("Expected at least one map")
+        for table in maps:
+            if not isinstance(table, (MapCore, np.ndarray)):
+                raise TypeError(f"Expected maps and arrays, not {type(table).__name__}")
+            if table.ndim == 0:
+                raise ValueError("A map of no dimensions has no rows")
+            if isinstance(table, MapCore):
+                table._check_open()
+                table._check_rows_are_contiguous("copy it to C order")
+        lengths = [len(table) for table in maps]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"Expected maps of the same length, not of {lengths} rows")
+        if shuffle not in (False, True, "blocks"):
+            raise ValueError(f"Expected shuffle to be False, True or 'blocks', not {shuffle!r}")
+        worker, workers = (operator.index(number) for number in shard)
+        if not 0 <= worker < workers:
+            raise ValueError(f"Expected shard (k, n) with 0 <= k < n, not {(worker, workers)}")
+        self._maps = maps
+        self._size = at_least("batch_size", batch_size, 1)
+        self.seed = secrets.randbits(63) if seed is None else operator.index(seed)
+        self._ahead = at_least("prefetch", prefetch, 0)
+        self._progress = progress
+        how = at_least("epoch", epoch, 0), at_least("buffer_nbytes", buffer_nbytes, 1)
+        self._order = self._order_of(lengths[0], shuffle, *how)
+        # each worker has a run of positions: of equal length but for one row, and whole batches are equally many
+        self._first = worker * lengths[0] // workers
+        self._last = (worker + 1) * lengths[0] // workers
+        if drop_last:
+            self._last = self._first + lengths[0] // workers // self._size * self._size
+        self._first += at_least("start", start, 0) * self._size
+
+    def _order_of(self, length: int, shuffle: bool | str, epoch: int, buffer_nbytes: int) -> Order:
+        if not shuffle:
+            return InOrder(length)
+        if shuffle is True:
+            return Shuffled(length, self.seed, epoch)
+        first = self._maps[0]
+        row = max(math.prod(first.shape[1:], start=first.itemsize), 1)
+        block = max(BLOCK_NBYTES // row, 1)
+        return ShuffledBlocks(length, block, max(buffer_nbytes // (block * row), 1), self.seed, epoch)
+
+    def __len__(self) -> int:
+        return max(-(-(self._last - self._first) // self._size), 0)
+
+    def __iter__(self) -> Iterator[Any]:
+        bar = progress_bar(len(self), "batch", self._progress)
+        waiting: deque[npt.NDArray[np.int64]] = deque()
+        maps = [table for table in self._maps if not isinstance(table, np.ndarray)]
+        read_ahead = BlockReader(maps, self._order) if isinstance(self._order, ShuffledBlocks) else RowReader(maps)
+        try:
+            for start in range(self._first, self._last, self._size):
+                rows = self._order.rows(start, min(start + self._size, self._last))
+                read_ahead(start, rows)
+                waiting.append(rows)
+                if len(waiting) > self._ahead:
+                    yield self._gathered(waiting.popleft())
+                    bar.update(1)
+            while waiting:
+                yield self._gathered(waiting.popleft())
+                bar.update(1)
+        finally:
+            bar.close()
+
+    def _gathered(self, rows: npt.NDArray[np.int64]) -> Any:
+        parts = [table[rows] for table in self._maps]
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def batches(
+    *maps: _Table,
+    batch_size: SupportsIndex,
+    shuffle: bool | Literal["blocks"] = False,
+    seed: SupportsIndex | None = None,
+    epoch: SupportsIndex = 0,
+    buffer_nbytes: SupportsIndex = 1 << 28,
+    start: SupportsIndex = 0,
+    shard: tuple[SupportsIndex, SupportsIndex] = (0, 1),
+    drop_last: bool = False,
+    prefetch: SupportsIndex = 2,
+    progress: bool = False,
+) -> Batches:
+    """Iterate over the rows of maps in batches, each gathered while the next ones are being read.
+
+    Parameters
+    ----------
+    *maps : MemMap or ndarray
+        Of the same length; arrays of labels may stand among them.
+    batch_size : int
+        Rows in a batch; the last one may have fewer.
+    shuffle : bool or "blocks"
+        ``True``: every row once, in any order. ``"blocks"``: blocks of neighbouring rows (1 MiB of the first map) in
+        any order, then the rows within every `buffer_nbytes` of blocks in any order: nearly as random, and nearly as
+        fast as reading the file from its start to its end.
+    seed : int, optional
+        The order is a function of seed and epoch alone, on every platform. By default one is drawn, see
+        `Batches.seed`.
+    epoch : int
+        Another epoch, another order.
+    buffer_nbytes : int
+        Bytes of the first map that ``shuffle="blocks"`` has in memory at a time.
+    start : int
+        The batch to start with, of this shard.
+    shard : (int, int)
+        ``(k, n)``: the share of worker k of n. The shares are disjoint, and all rows together; with `drop_last` they
+        have equal numbers of batches.
+    drop_last : bool
+        Leave out a last batch that is not full.
+    prefetch : int
+        How many batches ahead rows are read.
+    progress : bool
+        Show a bar; needs tqdm.
+
+    Returns
+    -------
+    Batches
+        ``len()`` is the number of batches. Each batch is an ndarray, a copy; of several maps, a tuple of them.
+
+    Raises
+    ------
+    ValueError
+        If the maps differ in length, one is an N-d Fortran-order map, or a number is out of range.
+
+    Examples
+    --------
+    >>> from scikitplot.memmap import MemMap, batches
+    >>> with MemMap.anonymous(10, dtype="i4") as mm:
+    ...     mm[:] = range(10)
+    ...     for batch in batches(mm, batch_size=4):
+    ...         print(batch)
+    [0 1 2 3]
+    [4 5 6 7]
+    [8 9]
+    """
+    return Batches(maps, batch_size, shuffle, seed, epoch, buffer_nbytes, start, shard, drop_last, prefetch, progress)

@@ -1,0 +1,263 @@
+"""Rows by index, and the order of rows that are shuffled: loops that run without the GIL."""
+
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc, qsort
+from libc.string cimport memcpy
+
+from ._region cimport shared_int
+from .libregion cimport (
+    REGION_NO_FILE, region_major_faults, region_page_size, region_request, region_residency,
+)
+
+import numpy as np
+
+cdef extern from "_platform/parallel.h" nogil:
+    enum:
+        PARALLEL_MOST
+    void parallel(void (*work)(void *, int, int) noexcept nogil, void *task, int parts)
+    int parallel_processors()
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define will_read(address) __builtin_prefetch(address)
+    #else
+    #define will_read(address) ((void)(address))
+    #endif
+    """
+    void will_read(const void *address) noexcept nogil
+
+cdef enum:
+    LINE = 64               # bytes that the processor fetches at once
+    MOST_LINES = 8          # of a row: for what follows the processor has seen a pattern
+    LINES_AHEAD = 64        # that may be under way: more are not fetched at the same time
+    BLOCK = 1024            # rows after which it is looked whether the disk was waited for
+    REQUEST = 8192          # rows whose pages are asked for together
+    SAMPLE = 4              # rows of a batch that are looked at
+    PART = 1 << 20          # bytes that are worth a thread of their own
+
+# what set_num_threads() says
+cdef shared_int most_threads = min(4, parallel_processors())
+
+
+def set_num_threads(n):
+    """Bound the threads that `MemMap.gather` uses at once.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. To begin with it is 4, or the number of processors that this process may use if they are fewer.
+
+    Raises
+    ------
+    ValueError
+        If `n` is less than 1.
+
+    Examples
+    --------
+    >>> from scikitplot.memmap import set_num_threads
+    >>> set_num_threads(2)
+    """
+    global most_threads
+    if n < 1:
+        raise ValueError(f"Expected at least 1 thread, not {n}")
+    most_threads = min(n, PARALLEL_MOST)
+
+
+cdef Py_ssize_t first_outside(const int64_t *index, Py_ssize_t count, Py_ssize_t length) noexcept nogil:
+    """Where the first index is that is out of range, or -1."""
+    cdef Py_ssize_t i
+    cdef int64_t least = 0, most = -1
+    for i in range(count):
+        least = min(least, index[i])
+        most = max(most, index[i])
+    if least >= -length and most < length:
+        return -1
+    for i in range(count):
+        if not -length <= index[i] < length:
+            return i
+    return -1
+
+
+cdef struct Rows:
+    const char *base        # of row 0
+    Py_ssize_t length       # rows that there are
+    size_t nbytes           # of each
+    const int64_t *index    # in range; from the end if negative
+    Py_ssize_t count
+    char *out
+
+
+cdef inline const char *place(const char *base, Py_ssize_t length, size_t nbytes, int64_t row) noexcept nogil:
+    return base + <size_t>(row + (length if row < 0 else 0)) * nbytes
+
+
+cdef inline void copy_items(
+    const char *base, Py_ssize_t length, const int64_t *index, Py_ssize_t count, char *out, size_t nbytes,
+) noexcept nogil:
+    """With `nbytes` known to the compiler, each copy is one load and one store."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        memcpy(out + i * nbytes, place(base, length, nbytes, index[i]), nbytes)
+
+
+cdef void copy_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Copy, while the processor fetches what comes next: it cannot guess where that is."""
+    cdef const char *base = rows.base
+    cdef const int64_t *index = rows.index + first
+    cdef size_t nbytes = rows.nbytes
+    cdef char *out = rows.out + first * nbytes
+    cdef const char *next_row
+    cdef Py_ssize_t i, line, length = rows.length, count = last - first
+    cdef Py_ssize_t lines = (nbytes + LINE - 1) // LINE, ahead = max(LINES_AHEAD // max(lines, 1), 1)
+    if nbytes == 1:
+        copy_items(base, length, index, count, out, 1)
+    elif nbytes == 2:
+        copy_items(base, length, index, count, out, 2)
+    elif nbytes == 4:
+        copy_items(base, length, index, count, out, 4)
+    elif nbytes == 8:
+        copy_items(base, length, index, count, out, 8)
+    elif nbytes == 16:
+        copy_items(base, length, index, count, out, 16)
+    else:
+        lines = min(lines, MOST_LINES)
+        for i in range(count):
+            if i + ahead < count:
+                next_row = place(base, length, nbytes, index[i + ahead])
+                for line in range(lines):
+                    will_read(next_row + line * LINE)
+            memcpy(out + i * nbytes, place(base, length, nbytes, index[i]), nbytes)
+
+
+cdef inline uintptr_t place_of(const Rows *rows, Py_ssize_t i) noexcept nogil:
+    return <uintptr_t>place(rows.base, rows.length, rows.nbytes, rows.index[i])
+
+
+cdef int compare(const void *one, const void *other) noexcept nogil:
+    cdef uintptr_t left = (<const uintptr_t *>one)[0], right = (<const uintptr_t *>other)[0]
+    return (left > right) - (left < right)
+
+
+cdef void request_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Ask for the pages of rows, each once and neighbours together."""
+    cdef Py_ssize_t i, count = last - first
+    cdef uintptr_t start, stop, gap = region_page_size()
+    cdef uintptr_t *places
+    if count <= 0 or rows.nbytes == 0:
+        return
+    places = <uintptr_t *>malloc(count * sizeof(uintptr_t))
+    if places == NULL:
+        return
+    for i in range(count):
+        places[i] = place_of(rows, first + i)
+    qsort(places, count, sizeof(uintptr_t), compare)
+    start, stop = places[0], places[0] + rows.nbytes
+    for i in range(1, count):
+        if places[i] > stop + gap:
+            region_request(<void *>start, stop - start)
+            start = places[i]
+        stop = places[i] + rows.nbytes
+    region_request(<void *>start, stop - start)
+    free(places)
+
+
+cdef void request_missing(
+    const char *base, Py_ssize_t length, size_t nbytes, const int64_t *index, Py_ssize_t count,
+) noexcept nogil:
+    """Ask for the pages of rows, unless a sample of them is in memory, as far as the system says."""
+    cdef Rows rows = Rows(base, length, nbytes, index, count, NULL)
+    cdef unsigned char resident[2]
+    cdef Py_ssize_t i
+    for i in range(SAMPLE):
+        if count == 0 or nbytes == 0:
+            return
+        resident[0] = 0
+        region_residency(REGION_NO_FILE, 0, <void *>place_of(&rows, i * (count - 1) // (SAMPLE - 1)), 1, resident)
+        if not resident[0]:
+            request_rows(&rows, 0, count)
+            return
+
+
+cdef void gather_part(void *task, int part, int parts) noexcept nogil:
+    """Gather the part of the rows that is one thread's.
+
+    Whether they are in memory is seen by whether this thread had to wait for the disk: after the first row, then after
+    twice as many. From then on the pages of many rows are asked for together, before they are touched.
+    """
+    cdef const Rows *rows = <const Rows *>task
+    cdef Py_ssize_t at = rows.count * part // parts, end = rows.count * (part + 1) // parts
+    cdef Py_ssize_t step = 1, requested
+    cdef uint64_t waits = region_major_faults()
+    while at < end:
+        step = min(step, end - at)
+        copy_rows(rows, at, at + step)
+        at += step
+        if region_major_faults() != waits:
+            break
+        step = min(2 * step, <Py_ssize_t>BLOCK)
+    requested = min(at + REQUEST, end)
+    request_rows(rows, at, requested)
+    while at < end:
+        step = requested
+        requested = min(requested + REQUEST, end)
+        request_rows(rows, step, requested)
+        copy_rows(rows, at, step)
+        at = step
+
+
+cdef void gather_rows(
+    const char *base, Py_ssize_t length, size_t nbytes, const int64_t *index, Py_ssize_t count, char *out,
+) noexcept nogil:
+    """Copy `count` rows; the indices are in range."""
+    cdef Rows rows = Rows(base, length, nbytes, index, count, out)
+    cdef Py_ssize_t parts = min(<Py_ssize_t>most_threads, <Py_ssize_t>(count * nbytes // PART))
+    parallel(gather_part, &rows, <int>max(<Py_ssize_t>1, parts))
+
+
+cdef enum:
+    STEPS = 8
+
+ROUNDS = STEPS
+
+
+cdef inline uint64_t mixed(uint64_t x) noexcept nogil:
+    """The finalizer of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014)."""
+    x = (x ^ (x >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
+    x = (x ^ (x >> 27)) * <uint64_t>0x94D049BB133111EB
+    return x ^ (x >> 31)
+
+
+def shuffled(const uint64_t[::1] keys, int64_t length, const int64_t[::1] positions, bint inverse=False):
+    """Where a permutation of range(length), which the keys choose, sends positions; or its inverse.
+
+    A Feistel network permutes the smallest range of a power of two that holds `length`; what lands outside is sent on
+    until it is inside ("cycle walking": Black, Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002), at most
+    twice on average. The same on every platform, and nothing is stored.
+    """
+    result = np.empty(len(positions), np.int64)
+    cdef int64_t[::1] rows = result
+    cdef Py_ssize_t i
+    cdef int bits = 0, low, step, count
+    cdef uint64_t x, low_mask, high_mask, n = length
+    if len(keys) != STEPS:
+        raise ValueError(f"Expected {STEPS} keys, not {len(keys)}")
+    while bits < 63 and <uint64_t>1 << bits < n:
+        bits += 1
+    low = bits // 2
+    low_mask = (<uint64_t>1 << low) - 1
+    high_mask = (<uint64_t>1 << (bits - low)) - 1
+    with nogil:
+        for i in range(len(positions)):
+            x = positions[i]
+            while True:
+                for count in range(STEPS):
+                    step = STEPS - 1 - count if inverse else count
+                    if step % 2:
+                        x ^= mixed((x >> low) + keys[step]) & low_mask
+                    else:
+                        x ^= (mixed((x & low_mask) + keys[step]) & high_mask) << low
+                if x < n:
+                    break
+            rows[i] = x
+    return result

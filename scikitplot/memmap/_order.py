@@ -1,0 +1,93 @@
+"""In which order batches visit rows.
+
+Each order of `length` rows knows, in constant memory, `rows(start, stop)`: which ones stand at those positions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._gather import ROUNDS, shuffled
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    _Rows = npt.NDArray[np.int64]
+
+
+def keys(*numbers: int) -> npt.NDArray[np.uint64]:
+    """What a permutation is chosen by; BLAKE2b is the same everywhere."""
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8 * ROUNDS).digest()
+    return np.frombuffer(digest, "<u8").astype(np.uint64)
+
+
+class InOrder:
+    """As they are in the file."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def rows(self, start: int, stop: int) -> _Rows:
+        return np.arange(start, stop, dtype=np.int64)
+
+
+class Shuffled:
+    """All rows in any order."""
+
+    def __init__(self, length: int, *seed: int) -> None:
+        self.length = length
+        self._keys = keys(*seed)
+
+    def rows(self, start: int, stop: int) -> _Rows:
+        return shuffled(self._keys, self.length, np.arange(start, stop, dtype=np.int64))
+
+    def place(self, row: int) -> int:
+        """Where a row stands."""
+        return int(shuffled(self._keys, self.length, np.array([row], np.int64), inverse=True)[0])
+
+
+class ShuffledBlocks:
+    """Blocks of neighbouring rows in any order; then the rows within each group of so many blocks in any order.
+
+    What a group needs from the disk is read block by block, and only a group has to fit in memory: the idea behind the
+    quasi-random order of FFCV (Leclerc et al., "FFCV: Accelerating training by removing data bottlenecks", CVPR 2023).
+    """
+
+    def __init__(self, length: int, block: int, group: int, *seed: int) -> None:
+        self.length = length
+        self.block, self.group = block, group  # in rows, in blocks
+        self._seed = seed
+        self._blocks = Shuffled(-(-length // block), *seed)
+        # The last block may be short. It stands last in its group, so that all other rows are found by division.
+        self._lacking = self._blocks.length * block - length
+        self._short = self._blocks.place(self._blocks.length - 1) // group if self._lacking else -1
+
+    def start_of(self, group: int) -> int:
+        """The position at which a group starts."""
+        full = group * self.group * self.block
+        return min(full - (self._lacking if 0 <= self._short < group else 0), self.length)
+
+    def group_of(self, position: int) -> int:
+        group = position // (self.group * self.block)
+        return group + (position >= self.start_of(group + 1))
+
+    def blocks_of(self, group: int) -> _Rows:
+        """The blocks of a group as they are in the file: the short one is last."""
+        first = group * self.group
+        return np.sort(self._blocks.rows(first, min(first + self.group, self._blocks.length)))
+
+    def rows(self, start: int, stop: int) -> _Rows:
+        parts = []
+        while start < stop:
+            group = self.group_of(start)
+            first, end = self.start_of(group), self.start_of(group + 1)
+            within = Shuffled(end - first, *self._seed, group).rows(start - first, min(stop, end) - first)
+            parts.append(self.blocks_of(group)[within // self.block] * self.block + within % self.block)
+            start = min(stop, end)
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+Order = InOrder | Shuffled | ShuffledBlocks

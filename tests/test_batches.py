@@ -1,0 +1,251 @@
+"""chunks and batches: whole files in bounded memory, in order or shuffled, every row once."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scikitplot.memmap import MemMap, batches
+
+N = 10_007  # rows, whose numbers they hold
+COLUMNS = 33
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("batches") / "table.bin"
+    np.repeat(np.arange(N, dtype="<i4"), COLUMNS).tofile(path)
+    with MemMap.open(path, dtype="<i4", shape=(-1, COLUMNS)) as mm:
+        yield mm
+
+
+def numbers(found):
+    """The row numbers of batches, each checked to be whole."""
+    found = list(found)
+    for batch in found:
+        assert (batch == batch[:, :1]).all()
+    return np.concatenate([np.empty(0, int), *[batch[:, 0] for batch in found]])
+
+
+# --------------------------------------------------------------------------------------------------------- chunks
+
+
+@pytest.mark.parametrize("nbytes", [1, 131, 132, 133, 10_000, 1 << 25])
+@pytest.mark.parametrize("evict", [False, True])
+def test_chunks_are_consecutive_views_of_all_rows(table, nbytes, evict):
+    chunks = list(itertools.islice(table.chunks(nbytes=nbytes, evict=evict), 100))
+    assert {len(chunk) for chunk in chunks[:-1]} <= {max(nbytes // 132, 1)}
+    assert np.shares_memory(chunks[0], table[...])
+    assert np.array_equal(numbers(chunks), np.arange(N)[: sum(map(len, chunks))])
+
+
+def test_chunks_of_some_rows(table):
+    assert np.array_equal(numbers(table.chunks(slice(5, -7), nbytes=1000)), np.arange(5, N - 7))
+    assert list(table.chunks(slice(9, 3))) == []
+
+
+def test_chunks_are_checked_at_the_call(table, make_file):
+    with pytest.raises(ValueError, match="steps of 1"):
+        table.chunks(slice(None, None, 2))
+    with pytest.raises(ValueError, match="steps of 1"):
+        table.chunks([1, 2])
+    with pytest.raises(ValueError, match="nbytes to be at least 1, not 0"):
+        table.chunks(nbytes=0)
+    mm = MemMap.open(make_file(bytes(64)), shape=(8, 8), order="F")
+    with mm, pytest.raises(ValueError, match="Fortran-order"):
+        mm.chunks()
+    with pytest.raises(ValueError, match="closed"):
+        mm.chunks()
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from scikitplot.memmap import MemMap
+
+def resident():
+    return 1024 * int(re.search(r"VmRSS:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+
+with MemMap.open(sys.argv[1], dtype="<i8") as mm:
+    total, peak, chunk = 0, 0, None
+    before = resident()
+    for chunk in mm.chunks(nbytes=1 << 25, evict=True):
+        total += int(chunk.sum())
+        peak = max(peak, resident())
+    del chunk
+    assert total == (1 << 24) - 1
+    print(peak - before)
+"""
+
+
+@pytest.mark.linux
+@pytest.mark.native
+@pytest.mark.unsanitized
+def test_memory_stays_within_two_chunks_when_they_are_evicted(tmp_path, run_python):
+    path = tmp_path / "large.bin"
+    with open(path, "wb") as file:
+        file.truncate(4 << 30)  # mostly a hole
+        for k in range(24):
+            file.seek((k << 27) + 8 * k)
+            file.write((1 << k).to_bytes(8, "little"))
+    assert int(run_python(PEAK, path)) <= 2 * (1 << 25) + (8 << 20)
+
+
+# -------------------------------------------------------------------------------------------------------- batches
+
+SHUFFLES = [False, True, "blocks"]
+
+
+@pytest.mark.parametrize("shuffle", SHUFFLES)
+@pytest.mark.parametrize("size", [1, 7, 256, N, N + 1])
+@pytest.mark.parametrize("workers", [1, 3, 4])
+def test_every_row_is_visited_once_by_one_worker(table, shuffle, size, workers):
+    if size == 1:
+        table = table.window(0, 500)
+    found = [
+        numbers(batches(table, batch_size=size, shuffle=shuffle, seed=3, shard=(k, workers), buffer_nbytes=1 << 19))
+        for k in range(workers)
+    ]
+    assert np.array_equal(np.sort(np.concatenate(found)), np.arange(len(table)))
+    assert max(map(len, found)) - min(map(len, found)) <= 1
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(SHUFFLES), st.integers(1, 400), st.integers(1, 5), st.booleans(), st.integers(0, 5), st.data(),
+)  # fmt: skip
+def test_start_resumes_and_length_is_the_number_of_batches(table, shuffle, size, workers, drop_last, ahead, data):
+    how = {
+        "batch_size": size, "shuffle": shuffle, "seed": 1, "drop_last": drop_last, "prefetch": ahead,
+        "shard": (data.draw(st.integers(0, workers - 1)), workers),
+    }  # fmt: skip
+    part = table.window(0, data.draw(st.integers(0, 900)))
+    whole = list(batches(part, **how))
+    assert len(batches(part, **how)) == len(whole)
+    assert all(len(batch) == size for batch in whole[: len(whole) if drop_last else -1])
+    start = data.draw(st.integers(0, len(whole) + 2))
+    rest = list(batches(part, start=start, **how))
+    assert len(batches(part, start=start, **how)) == len(rest) == max(len(whole) - start, 0)
+    assert all(np.array_equal(one, other) for one, other in zip(rest, whole[start:], strict=True))
+    part.close()
+
+
+def test_workers_have_as_many_batches_each_when_the_last_is_dropped(table):
+    for size, workers in itertools.product((1, 10, 333, 5000, 20_000), (1, 2, 7, 16)):
+        lengths = {len(batches(table, batch_size=size, drop_last=True, shard=(k, workers))) for k in range(workers)}
+        assert lengths == {N // workers // size}
+
+
+@pytest.mark.parametrize("shuffle", SHUFFLES)
+def test_the_same_seed_and_epoch_give_the_same_order_each_time(table, shuffle):
+    one = batches(table, batch_size=100, shuffle=shuffle, seed=9, epoch=2)
+    assert np.array_equal(numbers(one), numbers(one))
+    assert np.array_equal(numbers(one), numbers(batches(table, batch_size=333, shuffle=shuffle, seed=9, epoch=2)))
+    other = numbers(batches(table, batch_size=100, shuffle=shuffle, seed=9, epoch=3))
+    assert np.array_equal(numbers(one), other) == (shuffle is False)
+
+
+def test_a_seed_is_drawn_and_shown(table):
+    one, other = (batches(table, batch_size=50, shuffle=True) for _ in range(2))
+    assert one.seed != other.seed
+    again = batches(table, batch_size=50, shuffle=True, seed=one.seed)
+    assert np.array_equal(numbers(one), numbers(again))
+
+
+def test_several_maps_and_arrays_come_in_step(table):
+    labels = np.arange(N) * 2
+    for rows, label in batches(table, labels, batch_size=100, shuffle=True, seed=0):
+        assert np.array_equal(rows[:, 0] * 2, label)
+    (label,) = batches(labels, batch_size=N)
+    assert np.array_equal(label, labels)
+
+
+def test_batches_are_copies(table):
+    batch = next(iter(batches(table, batch_size=4)))
+    assert not np.shares_memory(batch, table[...])
+    assert batch.flags.writeable
+
+
+def test_rows_of_a_block_stay_in_their_group(make_file):
+    rows = 4096  # of 1 KiB: 4 blocks of 1 MiB
+    with MemMap.open(make_file(np.repeat(np.arange(rows, dtype="<i8"), 128)), dtype="<i8", shape=(-1, 128)) as mm:
+        order = numbers(batches(mm, batch_size=64, shuffle="blocks", seed=5, buffer_nbytes=2 << 20))
+    first, second = set(order[:2048] // 1024), set(order[2048:] // 1024)
+    assert len(first) == len(second) == 2
+    assert not first & second
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size to be at least 1, not 0"),
+        ({"batch_size": 2.5}, TypeError, "integer"),
+        ({"shuffle": "rows"}, ValueError, "shuffle"),
+        ({"shard": (2, 2)}, ValueError, re.escape("shard (k, n) with 0 <= k < n, not (2, 2)")),
+        ({"shard": (-1, 2)}, ValueError, "shard"),
+        ({"start": -1}, ValueError, "start to be at least 0, not -1"),
+        ({"epoch": -1}, ValueError, "epoch to be at least 0, not -1"),
+        ({"prefetch": -1}, ValueError, "prefetch to be at least 0, not -1"),
+        ({"buffer_nbytes": 0}, ValueError, "buffer_nbytes to be at least 1, not 0"),
+        ({"seed": 1.5}, TypeError, "integer"),
+    ],
+)
+def test_arguments_are_checked_at_the_call(table, how, error, message):
+    with pytest.raises(error, match=message):
+        batches(table, **{"batch_size": 10, **how})
+
+
+def test_maps_are_checked_at_the_call(table, make_file):
+    with pytest.raises(TypeError, match="at least one map"):
+        batches(batch_size=1)
+    with pytest.raises(ValueError, match=rf"of the same length, not of \[{N}, 3\] rows"):
+        batches(table, np.zeros(3), batch_size=1)
+    with pytest.raises(TypeError, match="maps and arrays, not list"):
+        batches([1, 2], batch_size=1)
+    mm = MemMap.open(make_file(bytes(64)), shape=(8, 8), order="F")
+    with mm, pytest.raises(ValueError, match="Fortran-order"):
+        batches(mm, batch_size=1)
+    with pytest.raises(ValueError, match="closed"):
+        batches(mm, batch_size=1)
+
+
+def test_progress_is_shown_by_tqdm(table, capsys):
+    assert np.array_equal(numbers(batches(table, batch_size=5000, progress=True)), np.arange(N))
+    assert "3/3" in capsys.readouterr().err
+    assert np.array_equal(numbers(table.chunks(progress=True)), np.arange(N))
+    table.prefetch(wait=True, progress=True)
+    assert "100%" in capsys.readouterr().err
+
+
+def test_without_tqdm_progress_names_what_is_missing(run_python):
+    code = """
+import sys
+sys.modules["tqdm"] = None
+from scikitplot.memmap import MemMap, batches
+with MemMap.anonymous(8) as mm:
+    assert len(list(mm.chunks())) == 1
+    for call in (lambda: mm.chunks(progress=True), lambda: mm.prefetch(wait=True, progress=True)):
+        try:
+            call()
+        except ImportError as error:
+            print(error)
+"""
+    assert run_python(code).splitlines() == ["progress=True needs tqdm: pip install tqdm"] * 2
+
+
+def test_a_billion_rows_are_shuffled_in_no_memory(run_python):
+    code = """
+import tracemalloc
+from scikitplot.memmap import MemMap, batches
+with MemMap.open("large.bin", "w+", shape=10**9, sparse=True) as mm:
+    tracemalloc.start()
+    for shuffle in (True, "blocks"):
+        rows = iter(batches(mm, batch_size=256, shuffle=shuffle, start=10**6))
+        for _ in range(10):
+            next(rows)
+    print(tracemalloc.get_traced_memory()[1])
+"""
+    assert int(run_python(code)) < 1 << 20
