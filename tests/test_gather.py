@@ -46,7 +46,7 @@ def test_gather_is_take_for_any_dtype_shape_and_indices(dtype, row, index_dtype,
         with MemMap.anonymous((ROWS, *row), dtype=dtype) as mm:
             mm[...] = rows
             for found in (mm.gather(indices), mm[indices] if shape else mm.gather(indices)):
-                wanted = np.take(expected, indices, axis=0)
+                wanted = np.take(expected, indices.astype(np.intp), axis=0)  # NumPy 2.0 refuses uint64
                 assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
                 assert found.tobytes() == wanted.tobytes()
         del rows
