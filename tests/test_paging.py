@@ -298,7 +298,10 @@ def test_windows_and_offsets_meet_the_pages_of_the_file(on_disk, offset, start):
         assert part.residency().tolist() == [True] * len(met)
         part.evict()
         assert part.residency().tolist() == [False] * len(met)
-        assert cached(on_disk) == sorted(set(range(PAGES)) - set(met))
+        others = set(range(PAGES)) - set(met)
+        left = set(cached(on_disk))
+        assert left <= others
+        assert len(left) >= len(others) - 4  # the system itself may have dropped some
         warm(on_disk, [(offset + start + PAGE) // PAGE])
         assert np.flatnonzero(part.residency()).tolist() == [(offset + start + PAGE) // PAGE - met[0]]
         assert part.residency([PAGE, -1]).tolist() == [True, False]
