@@ -214,7 +214,7 @@ def batches(
         fast as reading the file from its start to its end.
     seed : int, optional
         The order is a function of seed and epoch alone, on every platform. By default one is drawn, see
-        `Batches.seed`.
+        attribute ``seed``.
     epoch : int
         Another epoch, another order.
     buffer_nbytes : int

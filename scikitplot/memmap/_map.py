@@ -768,7 +768,7 @@ class MemMap(MapCore):
         Returns
         -------
         iterator of ndarray
-            Views, as `MemMap.__getitem__` returns them.
+            Views, as ``mm[a:b]`` is one.
 
         Raises
         ------
