@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import xml.etree.ElementTree as ET
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 FOLDER = Path(os.environ.get("MEMMAP_REPORTS", Path(__file__).parents[2] / "build" / "lanes"))
@@ -67,12 +67,13 @@ def table():
             counts = ["", "", ""]
         add(row["lane"], row["ran"], *counts, row["note"])
     for row in rows:
-        reasons = defaultdict(list)
+        reasons = defaultdict(Counter)
         for name, reason in row["skipped"]:
-            reasons[reason].append(name)
+            reasons[reason][name.partition("[")[0]] += 1
         if reasons:
-            lines += ["", f"Skipped in {row['lane']}:", ""]
-            lines += [f"- {reason}: " + ", ".join(f"``{name}``" for name in names) for reason, names in reasons.items()]
+            lines += ["", f"Skipped in {row['lane']} (how often, with other parameters):", ""]
+        for reason, names in reasons.items():
+            lines += [f"- {reason}:", ",\n".join(f"  ``{name}`` ({count})" for name, count in names.items())]
     return "\n".join(lines)
 
 
