@@ -214,12 +214,12 @@ def main() -> None:
     if not path.exists() or path.stat().st_size != nbytes:
         with open(path, "wb") as file:
             for _ in range(nbytes >> 24):
-                file.write(rng.integers(0, 127, 1 << 24, "u1"))
+                file.write(rng.integers(0, 64, 1 << 24, "u1"))  # small numbers as float32, too
             os.fsync(file.fileno())
     device = os.stat(path).st_dev
     ahead = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/queue/read_ahead_kb")
     kib = ahead.read_text().strip() if ahead.exists() else "?"
-    print(f"{nbytes >> 30} GiB, read-ahead {kib} KiB, medians of {ROUNDS} rounds\n")
+    print(f"{nbytes / (1 << 30):g} GiB, read-ahead {kib} KiB, medians of {ROUNDS} rounds\n")
     print(f"{'work':40} {'contender':24} {'seconds':>8} {'ratio':>6}  target")
     for work in WORK:
         taken: dict[str, list[float]] = {name: [] for name in work.contenders}
