@@ -360,6 +360,26 @@ for _ in range(200):
 """)
 
 
+def test_who_gathers_rows_in_several_threads_gets_the_error_and_the_main_thread_does_not(survives):
+    survives("""
+from scikitplot.memmap import set_num_threads
+set_num_threads(4)
+mm = MemMap.open("data.bin", dtype="<f8")
+rows = np.arange(N)[::-1].copy()
+said = []
+def work():
+    said.append(raises(mm.gather, rows))
+for _ in range(50):
+    cut()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    os.truncate("data.bin", 8 * N)
+    mm.recover()
+assert len(said) == 50 and "truncated" in str(said[0])
+""")
+
+
 def test_asyncio_gets_the_error_where_the_page_was_touched(survives):
     survives("""
 import asyncio

@@ -621,3 +621,16 @@ def test_renaming_the_fields_of_one_map_leaves_others_alone(make_file):
         mm.dtype.names = ("x", "y")
     with MemMap.open(path, dtype="u1,u1") as mm:
         assert mm.dtype.names == ("f0", "f1")
+
+
+# ---------------------------------------------------------------------------------------------------------- import
+
+
+def test_the_import_brings_in_little_that_numpy_does_not(run_python):
+    added = run_python("""if True:
+        import sys, numpy
+        before = set(sys.modules)
+        import scikitplot.memmap
+        print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+    """)
+    assert set(added.split()) <= {"scikitplot", "threading", "gc", "errno", "__future__", "cython_runtime"}

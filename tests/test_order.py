@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scikitplot.memmap._gather import ROUNDS, shuffled
-from scikitplot.memmap._order import InOrder, Shuffled, ShuffledBlocks, keys
+from scikitplot.memmap._order import InOrder, Shuffled, ShuffledBlocks
 
 FIRST_SHUFFLED = [431, 204, 178, 34, 711, 52, 214, 793]
 FIRST_OF_BLOCKS = [440, 133, 970, 978, 971, 446, 445, 975]
@@ -39,11 +38,11 @@ def test_a_group_has_the_rows_of_its_blocks_and_no_others(length, block, group, 
 
 
 @given(st.integers(1, 1 << 62), st.integers(0, 1 << 64), st.data())
-def test_the_inverse_leads_back_at_any_length(length, seed, data):
-    places = np.array(data.draw(st.lists(st.integers(0, length - 1), max_size=20)), dtype=np.int64)
-    rows = shuffled(keys(seed), length, places)
-    assert ((rows >= 0) & (rows < length)).all()
-    assert np.array_equal(shuffled(keys(seed), length, rows, inverse=True), places)
+def test_a_row_stands_where_it_is_found_at_any_length(length, seed, data):
+    order = Shuffled(length, seed)
+    row = data.draw(st.integers(0, length - 1))
+    assert 0 <= order.place(row) < length
+    assert order.rows(order.place(row), order.place(row) + 1).tolist() == [row]
 
 
 def test_orders_are_the_same_on_every_platform_and_in_every_version():
@@ -79,8 +78,3 @@ def test_neighbours_are_not_related():
 
 def test_what_is_not_shuffled_is_in_order():
     assert InOrder(10).rows(3, 6).tolist() == [3, 4, 5]
-
-
-def test_keys_are_as_many_as_rounds():
-    with pytest.raises(ValueError, match=f"Expected {ROUNDS} keys, not 3"):
-        shuffled(np.zeros(3, np.uint64), 10, np.arange(10, dtype=np.int64))

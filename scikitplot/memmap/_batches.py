@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-import secrets
+import os
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
@@ -138,7 +138,7 @@ class Batches:
             raise ValueError(f"Expected shard (k, n) with 0 <= k < n, not {(worker, workers)}")
         self._maps = maps
         self._size = at_least("batch_size", batch_size, 1)
-        self.seed = secrets.randbits(63) if seed is None else operator.index(seed)
+        self.seed = int.from_bytes(os.urandom(7), "little") if seed is None else operator.index(seed)
         self._ahead = at_least("prefetch", prefetch, 0)
         self._progress = progress
         how = at_least("epoch", epoch, 0), at_least("buffer_nbytes", buffer_nbytes, 1)

@@ -21,7 +21,7 @@ from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport int64_t, uintptr_t
 
 from ._gather cimport first_outside, gather_rows, request_missing
-from .libfault cimport FAULT_COPIES_ONLY
+from .libfault cimport FAULT_COPIES_ONLY, fault_guard
 from ._region cimport (
     File, Lease, Region, RESIZED, USERS_GONE, check_damage, copy_bytes, is_closed, enter, rearm, lease, leave,
     map_file,
@@ -530,13 +530,14 @@ cdef class MapCore:
         cdef const char *base = cnp.PyArray_BYTES(whole)
         cdef char *place = cnp.PyArray_BYTES(target)
         cdef size_t nbytes = cnp.PyArray_NBYTES(target) // count if count else 0
+        cdef fault_guard *guard = self._region.watcher()
         with nogil:
             bad = first_outside(indices, count, length)
         if bad >= 0:
             raise IndexError(f"index {indices[bad]} is out of bounds for axis 0 with size {length}")
         if cnp.PyArray_CHKFLAGS(whole, cnp.NPY_ARRAY_C_CONTIGUOUS):
             with nogil:
-                gather_rows(base, length, nbytes, indices, count, place)
+                gather_rows(base, length, nbytes, indices, count, place, guard)
         else:  # scattered rows
             np.copyto(target, whole[index].reshape((<object>target).shape))
         return check_damage(self._region)

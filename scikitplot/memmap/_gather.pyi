@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import SupportsIndex
 
 import numpy as np
@@ -6,6 +7,5 @@ import numpy.typing as npt
 ROUNDS: int
 
 def set_num_threads(n: SupportsIndex) -> None: ...
-def shuffled(
-    keys: npt.NDArray[np.uint64], length: int, positions: npt.NDArray[np.int64], inverse: bool = False
-) -> npt.NDArray[np.int64]: ...
+def shuffled(keys: Sequence[int], length: int, start: int, stop: int) -> npt.NDArray[np.int64]: ...
+def position(keys: Sequence[int], length: int, row: int) -> int: ...

@@ -1,15 +1,19 @@
 """Rows by index, and the order of rows that are shuffled: loops that run without the GIL."""
 
+cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
-from ._region cimport shared_int
+from ._region cimport caller_raises, shared_int
+from .libfault cimport fault_guard
 from .libregion cimport (
     REGION_NO_FILE, region_major_faults, region_page_size, region_request, region_residency,
 )
 
 import numpy as np
+
+cnp.import_array()
 
 cdef extern from "_platform/parallel.h" nogil:
     enum:
@@ -86,6 +90,7 @@ cdef struct Rows:
     const int64_t *index    # in range; from the end if negative
     Py_ssize_t count
     char *out
+    fault_guard *guard      # of their map, whose damage the caller looks at
 
 
 cdef inline const char *place(const char *base, Py_ssize_t length, size_t nbytes, int64_t row) noexcept nogil:
@@ -166,7 +171,7 @@ cdef void request_missing(
     const char *base, Py_ssize_t length, size_t nbytes, const int64_t *index, Py_ssize_t count,
 ) noexcept nogil:
     """Ask for the pages of rows, unless a sample of them is in memory, as far as the system says."""
-    cdef Rows rows = Rows(base, length, nbytes, index, count, NULL)
+    cdef Rows rows = Rows(base, length, nbytes, index, count, NULL, NULL)
     cdef unsigned char resident[2]
     cdef Py_ssize_t i
     for i in range(SAMPLE):
@@ -189,6 +194,7 @@ cdef void gather_part(void *task, int part, int parts) noexcept nogil:
     cdef Py_ssize_t at = rows.count * part // parts, end = rows.count * (part + 1) // parts
     cdef Py_ssize_t step = 1, requested
     cdef uint64_t waits = region_major_faults()
+    caller_raises(rows.guard)
     while at < end:
         step = min(step, end - at)
         copy_rows(rows, at, at + step)
@@ -204,13 +210,15 @@ cdef void gather_part(void *task, int part, int parts) noexcept nogil:
         request_rows(rows, step, requested)
         copy_rows(rows, at, step)
         at = step
+    caller_raises(NULL)
 
 
 cdef void gather_rows(
     const char *base, Py_ssize_t length, size_t nbytes, const int64_t *index, Py_ssize_t count, char *out,
+    fault_guard *guard,
 ) noexcept nogil:
     """Copy `count` rows; the indices are in range."""
-    cdef Rows rows = Rows(base, length, nbytes, index, count, out)
+    cdef Rows rows = Rows(base, length, nbytes, index, count, out, guard)
     cdef Py_ssize_t parts = min(<Py_ssize_t>most_threads, <Py_ssize_t>(count * nbytes // PART))
     parallel(gather_part, &rows, <int>max(<Py_ssize_t>1, parts))
 
@@ -228,36 +236,61 @@ cdef inline uint64_t mixed(uint64_t x) noexcept nogil:
     return x ^ (x >> 31)
 
 
-def shuffled(const uint64_t[::1] keys, int64_t length, const int64_t[::1] positions, bint inverse=False):
-    """Where a permutation of range(length), which the keys choose, sends positions; or its inverse.
+cdef struct Network:
+    int64_t length
+    int low             # bits of the half that is not the high one
+    uint64_t low_mask, high_mask
+    uint64_t keys[STEPS]
 
-    A Feistel network permutes the smallest range of a power of two that holds `length`; what lands outside is sent on
-    until it is inside ("cycle walking": Black, Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002), at most
-    twice on average. The same on every platform, and nothing is stored.
-    """
-    result = np.empty(len(positions), np.int64)
-    cdef int64_t[::1] rows = result
-    cdef Py_ssize_t i
-    cdef int bits = 0, low, step, count
-    cdef uint64_t x, low_mask, high_mask, n = length
-    if len(keys) != STEPS:
-        raise ValueError(f"Expected {STEPS} keys, not {len(keys)}")
-    while bits < 63 and <uint64_t>1 << bits < n:
+
+cdef Network network_of(keys, int64_t length):
+    cdef Network network
+    cdef int bits = 0, step
+    while bits < 63 and <uint64_t>1 << bits < <uint64_t>length:
         bits += 1
-    low = bits // 2
-    low_mask = (<uint64_t>1 << low) - 1
-    high_mask = (<uint64_t>1 << (bits - low)) - 1
+    network.length = length
+    network.low = bits // 2
+    network.low_mask = (<uint64_t>1 << network.low) - 1
+    network.high_mask = (<uint64_t>1 << (bits - network.low)) - 1
+    for step in range(STEPS):
+        network.keys[step] = keys[step]
+    return network
+
+
+cdef int64_t sent(const Network *network, uint64_t x, bint back) noexcept nogil:
+    """A Feistel network permutes the smallest range of a power of two that holds the length. What lands outside is sent
+    on until it is inside ("cycle walking": Black, Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002), twice
+    on average at most.
+    """
+    cdef int count, step, low = network.low
+    while True:
+        for count in range(STEPS):
+            step = STEPS - 1 - count if back else count
+            if step % 2:
+                x ^= mixed((x >> low) + network.keys[step]) & network.low_mask
+            else:
+                x ^= (mixed((x & network.low_mask) + network.keys[step]) & network.high_mask) << low
+        if x < <uint64_t>network.length:
+            return x
+
+
+def shuffled(keys, int64_t length, int64_t start, int64_t stop):
+    """Which rows of a permutation of range(length) stand at range(start, stop).
+
+    `keys`, which are `ROUNDS` integers of 64 bits, choose the permutation: the same one on every platform, and nothing
+    is stored.
+    """
+    cdef int64_t i, count = max(stop - start, 0)
+    cdef cnp.ndarray rows = np.empty(count, np.int64)
+    cdef int64_t *row = <int64_t *>cnp.PyArray_DATA(rows)
+    cdef Network network = network_of(keys, length)
     with nogil:
-        for i in range(len(positions)):
-            x = positions[i]
-            while True:
-                for count in range(STEPS):
-                    step = STEPS - 1 - count if inverse else count
-                    if step % 2:
-                        x ^= mixed((x >> low) + keys[step]) & low_mask
-                    else:
-                        x ^= (mixed((x & low_mask) + keys[step]) & high_mask) << low
-                if x < n:
-                    break
-            rows[i] = x
-    return result
+        for i in range(count):
+            row[i] = sent(&network, start + i, False)
+    return rows
+
+
+def position(keys, int64_t length, int64_t row):
+    """Where a row stands in that permutation."""
+    cdef Network network = network_of(keys, length)
+    return sent(&network, row, True)

@@ -4,7 +4,8 @@
  * mapped memory, and so holds none of the locks that are taken here (of pending calls, of malloc, of the threads
  * library).  The main thread gets a pending call.  Another thread gets an asynchronous exception, for which the GIL is
  * needed; waiting for that in the handler might never end, so a thread that is started for it does it.  A thread without
- * Python is answered for by the main thread.
+ * Python is answered for by the main thread, unless interrupt_by_caller() has said that a method waits for it, and will
+ * look at the damage.
  */
 #ifndef SCIKITPLOT_MEMMAP_INTERRUPT_H
 #define SCIKITPLOT_MEMMAP_INTERRUPT_H
@@ -21,6 +22,8 @@ static PyObject *interrupt_class; /* raised without arguments: it asks interrupt
 static _Atomic(unsigned long) main_thread;
 static _Atomic(int) main_is_wanted, main_is_called;
 static _Atomic(unsigned long) waiting[MOST_THREADS];
+
+static Py_tss_t caller_raises = Py_tss_NEEDS_INIT;
 
 static atomic_flag report_is_in_use = ATOMIC_FLAG_INIT;
 static fault_report last_report;
@@ -88,8 +91,12 @@ static int line_up(unsigned long thread)
     return 0;
 }
 
+/* What this thread meets of one mapping, until it says NULL. */
+static void interrupt_by_caller(fault_guard *guard) { PyThread_tss_set(&caller_raises, guard); }
+
 static void interrupt(fault_guard *guard)
 {
+    if (PyThread_tss_get(&caller_raises) == guard) return;
     unsigned long thread = PyThread_get_thread_ident();
     while (atomic_flag_test_and_set(&report_is_in_use)) {}
     fault_describe(guard, &last_report);
@@ -113,6 +120,7 @@ static void interrupt_done(void)
 /* At import, and in the child after a fork. */
 static void interrupt_set_up(unsigned long thread, PyObject *raised)
 {
+    PyThread_tss_create(&caller_raises);
     main_thread = thread;
     interrupt_class = raised;
     main_is_called = main_is_wanted = 0;

@@ -5,12 +5,12 @@ Each order of `length` rows knows, in constant memory, `rows(start, stop)`: whic
 
 from __future__ import annotations
 
-import hashlib
+import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._gather import ROUNDS, shuffled
+from ._gather import ROUNDS, position, shuffled
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     _Rows = npt.NDArray[np.int64]
 
 
-def keys(*numbers: int) -> npt.NDArray[np.uint64]:
+def keys(*numbers: int) -> tuple[int, ...]:
     """What a permutation is chosen by; BLAKE2b is the same everywhere."""
+    import hashlib  # takes as long as the rest of the package
+
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8 * ROUNDS).digest()
-    return np.frombuffer(digest, "<u8").astype(np.uint64)
+    return struct.unpack(f"<{ROUNDS}Q", digest)
 
 
 class InOrder:
@@ -42,11 +44,11 @@ class Shuffled:
         self._keys = keys(*seed)
 
     def rows(self, start: int, stop: int) -> _Rows:
-        return shuffled(self._keys, self.length, np.arange(start, stop, dtype=np.int64))
+        return shuffled(self._keys, self.length, start, stop)
 
     def place(self, row: int) -> int:
         """Where a row stands."""
-        return int(shuffled(self._keys, self.length, np.array([row], np.int64), inverse=True)[0])
+        return position(self._keys, self.length, row)
 
 
 class ShuffledBlocks:

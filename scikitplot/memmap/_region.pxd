@@ -63,6 +63,7 @@ cdef class Region:
 
     cdef int refuse(self, Py_ssize_t found) except -1
     cdef Region root(self)
+    cdef fault_guard *watcher(self)
     cdef int refuse_damaged(self) except -1
     cdef int watch(self, File file, region_intent intent) except -1
     cdef void unwatch(self) noexcept
@@ -85,6 +86,7 @@ cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared)
 
 cdef shared_int is_child  # of a fork, where others may have put a handler in front of ours since
 cdef void rearm() noexcept
+cdef void caller_raises(fault_guard *guard) noexcept nogil
 
 # Inline, because they run at every access.
 

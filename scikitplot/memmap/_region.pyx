@@ -55,6 +55,7 @@ cdef extern from "_interrupt.h":
     void interrupt(fault_guard *) noexcept nogil
     fault_report interrupt_report()
     void interrupt_done()
+    void interrupt_by_caller(fault_guard *guard) noexcept nogil
     void interrupt_set_up(unsigned long main_thread, object raised)
     void allow_forks()
     void forbid_forks()
@@ -308,6 +309,11 @@ cdef void rearm() noexcept:
         install()
 
 
+cdef void caller_raises(fault_guard *guard) noexcept nogil:
+    """Of which map lost pages, met by this thread, are the affair of a method that waits for it; NULL for none."""
+    interrupt_by_caller(guard)
+
+
 def set_up_interrupts():
     interrupt_set_up(threading.main_thread().ident, DamagedError)
 
@@ -527,6 +533,12 @@ cdef class Region:
         with cython.critical_section(self):
             parent = self.parent
         return self if parent is None else parent.region.root()
+
+    cdef fault_guard *watcher(self):
+        """The guard of the mapping, NULL if there is none."""
+        cdef Region root = self.root()
+        with cython.critical_section(root):
+            return root.guard
 
     def check_damage(self):
         """Raise `DamagedError` if pages were lost."""
