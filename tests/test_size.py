@@ -255,6 +255,44 @@ def test_a_full_disk_is_an_error_at_once_and_changes_nothing(small_disk_of, kind
     assert os.statvfs(small_disk).f_bfree == free
 
 
+# a filter of system calls answers as a file system does where somebody's quota is used up
+QUOTA = """if True:
+    import ctypes, errno, os, platform, struct, sys
+    from scikitplot.memmap import MemMap
+    path = sys.argv[1]
+    mm = MemMap.open(path, "r+", dtype="<i4", shape=(-1, 4))
+    before = open(path, "rb").read()
+
+    fallocate = 324 if ctypes.sizeof(ctypes.c_void_p) == 4 else {"x86_64": 285, "aarch64": 47}[platform.machine()]
+    lines = [(0x20, 0, 0, 0), (0x15, 0, 1, fallocate), (0x06, 0, 0, 0x50000 | errno.EDQUOT), (0x06, 0, 0, 0x7FFF0000)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
+    filter = ctypes.create_string_buffer(struct.pack("HP", len(lines), ctypes.addressof(code)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, filter, 0, 0) == 0, os.strerror(ctypes.get_errno())
+
+    calls = [lambda: mm.resize(100_000), lambda: mm.append([1, 2, 3, 4])]
+    calls += [lambda mode=mode: MemMap.open(path + mode, mode, shape=4096) for mode in ("w+", "x+")]
+    for call in calls:
+        try:
+            call()
+        except OSError as error:
+            print(error.errno == errno.EDQUOT, error.filename, error.strerror)
+        assert mm.shape == (6, 4) and open(path, "rb").read() == before
+        assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
+    mm[:] = 1
+    mm.close()
+"""
+
+
+@pytest.mark.linux
+@pytest.mark.native
+def test_a_quota_that_is_used_up_is_an_error_at_once_and_changes_nothing(path, run_python):
+    lines = run_python(QUOTA, path).splitlines()
+    assert len(lines) == 4
+    for line, name, nbytes in zip(lines, ("", "", "w+", "x+"), (1_600_000, 112, 4096, 4096), strict=True):
+        assert re.fullmatch(rf"True {re.escape(str(path))}{re.escape(name)} .*[Qq]uota.* {nbytes} bytes.*", line)
+
+
 @pytest.mark.posix
 def test_space_is_reserved_unless_the_map_is_sparse_and_resize_remembers(tmp_path):
     for sparse in (False, True):
