@@ -32,15 +32,15 @@ def lint():
 @click.command(context_settings=ARGUMENTS)
 @click.option("--peers", is_flag=True, help="Print one table beside numpy.memmap, mmap and others instead.")
 @click.option("--scenarios", is_flag=True, help="Print what each of them does when a file changes under it instead.")
-@click.argument("asv_args", nargs=-1)
-def bench(peers, scenarios, asv_args):
-    """Run the benchmarks in this Python; arguments go to `asv run`."""
+@click.argument("args", nargs=-1)
+def bench(peers, scenarios, args):
+    """Run the benchmarks in this Python; arguments go to `asv run`, or to the table's script."""
     if peers or scenarios:
-        util.run([sys.executable, f"benchmarks/{'peers' if peers else 'scenarios'}.py"])
+        util.run([sys.executable, f"benchmarks/{'peers' if peers else 'scenarios'}.py", *args])
         return
     config = "--config=benchmarks/asv.conf.json"
     util.run(["asv", "machine", config, "--yes"], output=False)  # else the first run stops to ask
-    util.run(["asv", "run", config, "--python=same", "--show-stderr", *asv_args])
+    util.run(["asv", "run", config, "--python=same", "--show-stderr", *args])
 
 
 @click.command()

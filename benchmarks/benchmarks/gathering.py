@@ -1,9 +1,20 @@
-import peers
+import warm
 
 
-class Gather(peers.Subject):
-    work = peers.GATHER
+class Gather(warm.Subject):
+    work = warm.GATHER
+    calls = 10
 
 
-class GatherLongRows(peers.Subject):
-    work = peers.GATHER_LONG
+class GatherLongRows(warm.Subject):
+    work = warm.GATHER_LONG
+    calls = 10
+
+
+class GatherBySize(warm.Subject):
+    work = warm.GATHER_GROWTH
+
+
+class BatchBySize(warm.Subject):
+    work = warm.BATCH_GROWTH
+    calls = 100

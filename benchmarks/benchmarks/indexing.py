@@ -1,17 +1,17 @@
-import peers
+import warm
 
 
-class Item(peers.Subject):
-    work = peers.ITEM
+class Item(warm.Subject):
+    work = warm.ITEM
 
 
-class Row(peers.Subject):
-    work = peers.ROW
+class Row(warm.Subject):
+    work = warm.ROW
 
 
-class Slice(peers.Subject):
-    work = peers.SLICE
+class Slice(warm.Subject):
+    work = warm.SLICE
 
 
-class SliceBySize(peers.Subject):
-    work = peers.SLICE_GROWTH
+class SliceBySize(warm.Subject):
+    work = warm.SLICE_GROWTH

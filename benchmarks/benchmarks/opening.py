@@ -1,9 +1,13 @@
-import peers
+import warm
 
 
-class Open(peers.Subject):
-    work = peers.OPEN
+class Open(warm.Subject):
+    work = warm.OPEN
 
 
-class OpenBySize(peers.Subject):
-    work = peers.OPEN_GROWTH
+class OpenBySize(warm.Subject):
+    work = warm.OPEN_GROWTH
+
+
+class PickleBySize(warm.Subject):
+    work = warm.PICKLE_GROWTH

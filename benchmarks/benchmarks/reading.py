@@ -1,9 +1,9 @@
-import peers
+import warm
 
 
-class ReadAt(peers.Subject):
-    work = peers.READ_AT
+class ReadAt(warm.Subject):
+    work = warm.READ_AT
 
 
-class ReadAtBySize(peers.Subject):
-    work = peers.READ_AT_GROWTH
+class ReadAtBySize(warm.Subject):
+    work = warm.READ_AT_GROWTH
