@@ -3,9 +3,22 @@
 `MemMap` owns a mapping; ``mm[...]`` is a plain `numpy.ndarray` over it.
 """
 
-from ._batches import batches
+from typing import TYPE_CHECKING
+
 from ._damage import DamagedError
 from ._gather import set_num_threads
 from ._map import MemMap, open_maps, set_fault_policy
 
+if TYPE_CHECKING:
+    from ._batches import batches
+
 __all__ = ["DamagedError", "MemMap", "batches", "open_maps", "set_fault_policy", "set_num_threads"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what not every program uses when it is asked for."""
+    if name != "batches":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._batches import batches
+
+    return globals().setdefault(name, batches)

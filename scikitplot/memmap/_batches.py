@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import numpy as np
 
 from ._core import MapCore
+from ._display import progress_bar
+from ._layout import at_least
 from ._order import InOrder, Order, Shuffled, ShuffledBlocks
 
 if TYPE_CHECKING:
@@ -23,32 +25,6 @@ if TYPE_CHECKING:
     _Table = MemMap | _Array
 
 BLOCK_NBYTES = 1 << 20  # of the first map: what shuffle="blocks" keeps together
-
-
-def progress_bar(total: int, unit: str, shown: bool) -> Any:
-    """A tqdm bar, or one that is not shown and needs no tqdm."""
-    if not shown:
-        return NoBar()
-    try:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
-    except ImportError as error:
-        raise ImportError("progress=True needs tqdm: pip install tqdm") from error
-    return tqdm(total=total, unit=unit, unit_scale=unit == "B", unit_divisor=1024)
-
-
-class NoBar:
-    def update(self, n: int) -> None:
-        """Nothing is shown."""
-
-    def close(self) -> None:
-        """Nothing was shown."""
-
-
-def at_least(name: str, value: SupportsIndex, least: int) -> int:
-    number = operator.index(value)
-    if number < least:
-        raise ValueError(f"Expected {name} to be at least {least}, not {number}")
-    return number
 
 
 class RowReader:

@@ -212,3 +212,10 @@ def subtract(runs: Sequence[tuple[int, int]], holes: Sequence[tuple[int, int]]) 
         parts = [((start, min(stop, low)), (max(start, high), stop)) for start, stop in runs]
         runs = [(start, stop) for pair in parts for start, stop in pair if start < stop]
     return runs
+
+
+def at_least(name: str, value: SupportsIndex, least: int) -> int:
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"Expected {name} to be at least {least}, not {number}")
+    return number

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self, Suppor
 import numpy as np
 
 from . import _files, _sharing
-from ._batches import at_least, progress_bar
 from ._core import MapCore, listed, own_methods
 from ._damage import TRUNCATED, DamagedError, explain
-from ._display import count, human_size
-from ._layout import Layout, Shape, as_tuple, byte_runs, check_rows, end_of, is_number, resolve, subtract
+from ._display import count, human_size, progress_bar
+from ._layout import Layout, Shape, as_tuple, at_least, byte_runs, check_rows, end_of, is_number, resolve, subtract
 from ._limits import explain_lock, explain_memory, explain_space
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
 from ._region import PAGE_SIZE, File, FileInfo, map_anonymous, set_guard, sync_directory

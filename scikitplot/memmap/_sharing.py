@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,17 +28,14 @@ def host() -> str:
         return platform.node()
 
 
-class Fingerprint(NamedTuple):
+class Fingerprint:
     """How to recognise a file."""
 
-    size: int
-    mtime_ns: int | None  # None: the file may be written to
-    host: str
-    identity: tuple[int, int]
-
-    @classmethod
-    def of(cls, info: FileInfo, *, constant: bool) -> Fingerprint:
-        return cls(info.size, info.mtime_ns if constant else None, host(), info.identity)
+    def __init__(self, info: FileInfo, *, constant: bool) -> None:
+        self.size = info.size
+        self.mtime_ns = info.mtime_ns if constant else None  # None: the file may be written to
+        self.host = host()
+        self.identity = info.identity
 
     def check(self, info: FileInfo, path: str, *, moved: bool) -> None:
         """Raise OSError if a file is another one; `moved`: its path was mapped, so it may have another identity."""
@@ -76,7 +73,7 @@ def reference(mm: MemMap) -> tuple[Any, ...]:
     if mm.path is None:
         raise TypeError("A map of a file object without a name cannot be pickled: open the file by its path")
     mode = "r" if mm.mode == "r" else "r+"
-    fingerprint = Fingerprint.of(info, constant=mode == "r")
+    fingerprint = Fingerprint(info, constant=mode == "r")
     return reopen, (type(mm), mm.path, mode, mm.dtype, mm.shape, mm.offset, mm.order, mm.access, fingerprint)
 
 
