@@ -492,3 +492,29 @@ def test_a_refused_lock_leaves_earlier_locks_alone(path, run_python):
     mm.close(), named.close()
     """
     assert run_python(REFUSED + code, PAGE, path) == "1"
+
+
+LARGE_PAGES = """if True:
+    import re
+    from pathlib import Path
+    from scikitplot.memmap import MemMap
+
+    def large():
+        return int(re.search(r"AnonHugePages:\\s*(\\d+)", Path("/proc/self/smaps_rollup").read_text())[1])
+
+    for nbytes, access in ((1 << 26, "normal"), (1 << 26, "random"), (1 << 20, "normal")):
+        with MemMap.anonymous(nbytes) as mm:
+            mm.advise(access)
+            before = large()
+            mm[nbytes // 2] = 1
+            print(large() > before)
+"""
+
+
+@pytest.mark.linux
+@pytest.mark.native
+@pytest.mark.unsanitized
+def test_much_anonymous_memory_is_in_large_pages_unless_the_access_is_random(run_python):
+    enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    offered = enabled.exists() and "[never]" not in enabled.read_text()
+    assert run_python(LARGE_PAGES).split() == [str(offered), "False", "False"]

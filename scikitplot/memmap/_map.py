@@ -302,7 +302,9 @@ class MemMap(MapCore):
         Returns
         -------
         MemMap
-            With mode ``"r+"``. Memory is taken page by page, as pages are written to.
+            With mode ``"r+"``. Memory is taken page by page, as pages are written to: from 4 MiB on in large pages
+            (2 MiB, say) where the system has them. ``advise("random")`` keeps to small ones, for maps that stay nearly
+            empty.
 
         Raises
         ------

@@ -70,7 +70,8 @@ int region_directory_sync(const char *path);
 /* Map `size` bytes of a file from `offset` on; `*address` is where byte `offset` is seen.  The file must have them:
  * Windows refuses to map beyond its end, POSIX maps pages that cannot be touched. */
 int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address);
-/* Map zero-filled memory; `shared`: with the children of a later fork. */
+/* Map zero-filled memory; `shared`: with the children of a later fork.  Much private memory is in large pages where the
+ * system has them, until region_advise(REGION_RANDOM). */
 int region_map_anonymous(size_t size, int shared, void **address);
 /* Unmap the whole of a mapping. */
 int region_unmap(void *address, size_t size);

@@ -20,6 +20,8 @@
 #define MAP_NORESERVE 0
 #endif
 
+enum { LARGE = 1 << 22 }; /* bytes: from here on NumPy has its arrays in large pages, too */
+
 static char nothing; /* where every mapping of size 0 points */
 
 static uintptr_t page_mask(void) { return (uintptr_t)region_page_size() - 1; }
@@ -238,8 +240,12 @@ int region_map_anonymous(size_t size, int shared, void **address)
         *address = &nothing;
         return 0;
     }
-    return map_pages(NULL, size, PROT_READ | PROT_WRITE,
-                     MAP_ANON | (shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE), REGION_NO_FILE, 0, address);
+    int error = map_pages(NULL, size, PROT_READ | PROT_WRITE,
+                          MAP_ANON | (shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE), REGION_NO_FILE, 0, address);
+#ifdef MADV_HUGEPAGE
+    if (!error && !shared && size >= LARGE) madvise(*address, size, MADV_HUGEPAGE);
+#endif
+    return error;
 }
 
 int region_unmap(void *address, size_t size)
@@ -331,6 +337,9 @@ int region_advise(void *address, size_t size, region_access access)
     if (!size) return 0;
     widen(&address, &size);
     madvise(address, size, advice[access]);
+#ifdef MADV_NOHUGEPAGE
+    if (access == REGION_RANDOM) madvise(address, size, MADV_NOHUGEPAGE);
+#endif
     return 0;
 }
 
