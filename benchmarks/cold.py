@@ -177,7 +177,7 @@ class Disk:
         return found["jobs"][0]["read"]["runtime"] / 1000
 
     def random_reads(self, count: int) -> float:
-        return self.fio("--rw=randread", "--bs=4k", f"--number_ios={count}", "--norandommap")
+        return self.fio("--rw=randread", "--bs=4k", f"--number_ios={count}", "--norandommap", "--randrepeat=0")
 
     # ------------------------------------------------------------------------------------- from the start to the end
 
