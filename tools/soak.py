@@ -316,7 +316,9 @@ ACTIONS = [
     use_own, use_own, use_anonymous, use_shared, use_shared, use_shared, keep_views, manage_shared, store, store_risky,
     grow, grow, drop, use_risky, recover,
 ]  # fmt: skip
-if not sysconfig.get_config_var("Py_GIL_DISABLED"):  # there, a child may find any object locked by a thread it lacks
+# A child may find what a thread that it lacks had locked at the fork: without the GIL any object; under
+# AddressSanitizer (before GCC 14) the allocator.
+if not sysconfig.get_config_var("Py_GIL_DISABLED") and "libasan" not in os.environ.get("LD_PRELOAD", ""):
     ACTIONS.append(fork)
 
 
