@@ -48,7 +48,7 @@ PLATFORMS = {
     "linux": (sys.platform == "linux", "needs /proc or a limit that only Linux has"),
     "unsanitized": (
         not SANITIZED,
-        "sanitizers make mlock do nothing, map memory, and end a process that asks for too much",
+        "sanitizers make mlock do nothing, map memory, end a process that asks for much, and take repairs for races",
     ),
     "pyarrow": (
         HAS_ARROW and not EMULATOR and not SANITIZED,

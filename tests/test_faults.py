@@ -360,6 +360,7 @@ for _ in range(200):
 """)
 
 
+@pytest.mark.unsanitized
 def test_who_gathers_rows_in_several_threads_gets_the_error_and_the_main_thread_does_not(survives):
     survives("""
 from scikitplot.memmap import set_num_threads
