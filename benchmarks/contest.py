@@ -3,7 +3,7 @@
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 Turn = Callable[[], float]  # what a contender does in a round; returns the seconds that it took, per call
@@ -82,7 +82,3 @@ def heading() -> str:
 def text(line: Line) -> str:
     target = "" if line.most is None else f"<= {line.most:.3g}"
     return FORM.format(line.subject, line.ours, line.peer, line.its, f"{line.ratio:.2f}", target, line.verdict).rstrip()
-
-
-def missed(found: Iterable[Line]) -> list[Line]:
-    return [line for line in found if line.verdict == "MISSED"]

@@ -112,7 +112,7 @@ def main() -> None:
         (options.write / "_peers.txt").write_text("\n".join([heading, *map(contest.text, found), ""]))
         picture(found, options.write / "_peers.svg")
     targets = [line for line in found if line.verdict]
-    print(f"\n{len(targets)} targets, {len(contest.missed(found))} missed")
+    print(f"\n{len(targets)} targets, {sum(line.verdict == 'MISSED' for line in targets)} missed")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import mmap
 import os
+import pickle
 import subprocess
 import tempfile
 import timeit
@@ -145,7 +146,7 @@ def others(stack: ExitStack, array: np.ndarray, path: str) -> Names:
 def sizes(stack: ExitStack) -> Names:
     """Sparse files of which only the size differs."""
     folder = stack.enter_context(tempfile.TemporaryDirectory())
-    names: Names = {"os": os, "mmap": mmap, "MemMap": MemMap, "pickle": __import__("pickle"), "batches": batches}
+    names: Names = {"os": os, "mmap": mmap, "MemMap": MemMap, "pickle": pickle, "batches": batches}
     for label, size in SIZES.items():
         label = label.replace(" ", "")
         names[f"path_{label}"] = path = os.path.join(folder, label)
