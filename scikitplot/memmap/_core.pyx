@@ -28,7 +28,7 @@ from ._region cimport (
 )
 
 import os
-from threading import RLock
+from _thread import RLock  # that of threading, which takes long to import
 
 import numpy as np
 

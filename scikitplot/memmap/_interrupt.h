@@ -19,7 +19,7 @@
 enum { MOST_THREADS = 64 }; /* that wait for their exception; for more, the main thread gets it */
 
 static PyObject *interrupt_class; /* raised without arguments: it asks interrupt_report() */
-static _Atomic(unsigned long) main_thread;
+static _Atomic(unsigned long) main_thread; /* 0 until it has made its first pending call */
 static _Atomic(int) main_is_wanted, main_is_called;
 static _Atomic(unsigned long) waiting[MOST_THREADS];
 
@@ -34,6 +34,13 @@ static fault_report interrupt_report(void)
     fault_report report = last_report;
     atomic_flag_clear(&report_is_in_use);
     return report;
+}
+
+static int know_main(void *unused)
+{
+    (void)unused;
+    main_thread = PyThread_get_thread_ident();
+    return 0;
 }
 
 static int raise_in_main(void *unused)
@@ -118,12 +125,13 @@ static void interrupt_done(void)
 }
 
 /* At import, and in the child after a fork. */
-static void interrupt_set_up(unsigned long thread, PyObject *raised)
+static void interrupt_set_up(PyObject *raised)
 {
     PyThread_tss_create(&caller_raises);
-    main_thread = thread;
     interrupt_class = raised;
     main_is_called = main_is_wanted = 0;
+    main_thread = 0;
+    Py_AddPendingCall(know_main, NULL); /* `threading` knows it too, and takes long to import */
     for (int i = 0; i < MOST_THREADS; i++) waiting[i] = 0;
     atomic_flag_clear(&report_is_in_use);
     allow_forks();

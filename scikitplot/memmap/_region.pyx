@@ -28,7 +28,6 @@ from .libregion cimport (
 )
 
 import os
-import threading
 
 from . import _damage
 from ._damage import DamagedError
@@ -56,7 +55,7 @@ cdef extern from "_interrupt.h":
     fault_report interrupt_report()
     void interrupt_done()
     void interrupt_by_caller(fault_guard *guard) noexcept nogil
-    void interrupt_set_up(unsigned long main_thread, object raised)
+    void interrupt_set_up(object raised)
     void allow_forks()
     void forbid_forks()
 
@@ -315,7 +314,7 @@ cdef void caller_raises(fault_guard *guard) noexcept nogil:
 
 
 def set_up_interrupts():
-    interrupt_set_up(threading.main_thread().ident, DamagedError)
+    interrupt_set_up(DamagedError)
 
 
 def before_fork():
