@@ -5,5 +5,5 @@ import pytest
 pytestmark = [pytest.mark.linux, pytest.mark.native]
 
 
-def test_ten_seconds_of_everything_at_once(run_tool):
-    assert "actions" in run_tool("soak.py", "10")
+def test_some_seconds_of_everything_at_once(run_tool):
+    assert "actions" in run_tool("soak.py", "5")

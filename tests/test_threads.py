@@ -188,7 +188,7 @@ def test_windows_made_at_once_are_all_known_until_they_are_gone(table):
 def test_no_window_stays_open_when_its_map_is_revoked_meanwhile(table, leftovers):
     _, path = table
     before = leftovers()
-    for _ in range(30):
+    for _ in range(10):
         mm = MemMap.open(path, dtype="<u4", shape=(-1, 16))
         made = []
 
@@ -234,7 +234,7 @@ def test_what_a_map_says_of_itself_is_true_while_it_is_resized(make_file):
     lengths = {1000, 3000, 5000}
 
     def work(k):
-        for i in range(200):
+        for i in range(40):
             try:
                 if k == 0:
                     mm.resize((1000 + 2000 * (i % 3), 4))

@@ -2,6 +2,8 @@
 # Build the sdist, from it a wheel for each Python, look into it, and test it away from the sources.
 # Usage: wheels.sh [VERSION[:NUMPY]]...
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
+export PIP_NO_COMPILE=1 # modules are compiled when they are imported
+unset PYTHONDONTWRITEBYTECODE
 
 build_sdist() {
     python3 -m venv "$work/dist"
