@@ -1,6 +1,7 @@
 """What the test modules share: markers, hypothesis profiles, files, subprocesses, and what a call left behind."""
 
 import gc
+import importlib.util
 import os
 import re
 import subprocess
@@ -54,6 +55,7 @@ PLATFORMS = {
         HAS_ARROW and not EMULATOR and not SANITIZED,
         "needs pyarrow, which is installed on 64-bit Linux, with a GIL and without sanitizers, only",
     ),
+    "torch": (importlib.util.find_spec("torch") is not None, "needs torch, with which tools/ci/torch.sh runs it"),
 }
 
 # fixture or module -> why a test with it is not one that pytest-run-parallel may run many times at once

@@ -55,6 +55,12 @@ def arrow():
     return pyarrow
 
 
+def torch():
+    import torch
+
+    return torch
+
+
 def advanced(iterator):
     next(iterator)
     return iterator
@@ -123,6 +129,11 @@ HOLDERS = {
     "pyarrow.Array.to_numpy": (lambda v: arrow().array(v).to_numpy(), lambda h: h[0]),
     "pyarrow.Tensor": (lambda v: arrow().Tensor.from_numpy(v), lambda h: h.to_numpy()[0]),
     "pyarrow.Table": (arrow_table, lambda h: h["column"][0].as_py()),
+    "torch.from_numpy": (lambda v: torch().from_numpy(v)[1:], lambda h: h[0].item()),
+    "torch.asarray": (lambda v: torch().asarray(v).reshape(2, -1), lambda h: h[1, 0].item()),
+    "torch.from_dlpack": (lambda v: torch().from_dlpack(v), lambda h: h[0].item()),
+    "torch.frombuffer": (lambda v: torch().frombuffer(v, dtype=torch().uint8), lambda h: h[0].item()),
+    "torch.Tensor.numpy": (lambda v: torch().from_numpy(v).numpy(), lambda h: h[0]),
 }
 
 # name -> what is made of an array, and needs it no more
@@ -151,11 +162,13 @@ COPIERS = {
     "ufunc with out=": lambda v: np.add(v, 0, out=v).sum(),
     "weak reference": weakref.ref,
     "pyarrow.compute": lambda v: __import__("pyarrow.compute").compute.add(arrow().array(v), 1),
+    "torch.tensor": lambda v: torch().tensor(v),
 }
 
 
 def named(table):
-    marks = [pytest.mark.pyarrow if name.startswith("pyarrow") else () for name in table]
+    needed = {"pyarrow": pytest.mark.pyarrow, "torch": pytest.mark.torch}
+    marks = [needed.get(name.partition(".")[0], ()) for name in table]
     return [
         pytest.param(*(value if isinstance(value, tuple) else (value,)), id=name, marks=mark)
         for (name, value), mark in zip(table.items(), marks, strict=True)

@@ -448,6 +448,31 @@ mm.close()
 """)
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("threads", [1, 4])
+def test_torch_computes_over_lost_pages_and_the_caller_gets_the_error(survives, threads):
+    survives(f"""
+import torch
+torch.set_num_threads({threads})
+mm = MemMap.open("data.bin", "r+", dtype="<f8")
+tensor = torch.from_numpy(mm[...])
+for call in [lambda: tensor.sum().item(), lambda: (tensor * 2).max().item(), lambda: tensor.reshape(1024, -1).mm(tensor.reshape(-1, 64)[:1024]).sum().item()]:
+    expected = call()
+    cut(0)
+    result = None
+    try:
+        result = call()
+    except DamagedError as error:
+        assert "truncated" in str(error)
+    assert result is None and mm.damaged
+    regrow()
+    mm.recover()
+    assert call() == expected
+del tensor, call
+mm.close()
+""")
+
+
 # ----------------------------------------------------------------------------------------------------- system calls
 
 
@@ -518,6 +543,18 @@ cut()
 raises(view.sum)
 """
     )
+
+
+@pytest.mark.parametrize("handler", HANDLERS.values(), ids=list(HANDLERS))
+@pytest.mark.parametrize("call", ["mm[-1]", "mm[-9:].sum()", "mm.read_at(9000, 8)", "mm.gather([0, -1])"])
+def test_the_first_call_on_a_map_puts_the_guard_in_front_again(survives, handler, call):
+    # as in a worker process, where maps are unpickled before the loop that it is for takes the signals
+    survives(f"{OPEN}{handler}\ncut()\nraises(lambda: {call})")
+
+
+@pytest.mark.parametrize("handler", HANDLERS.values(), ids=list(HANDLERS))
+def test_every_gather_puts_the_guard_in_front_again(survives, handler):
+    survives(f"{OPEN}mm.gather([0])\n{handler}\ncut()\nraises(mm.gather, [0, -1])")
 
 
 def test_a_signal_that_is_no_fault_is_for_the_handler_that_was_there(survives):

@@ -293,7 +293,7 @@ cdef class MapCore:
         return result
 
     cdef object exported(self):
-        """The whole map, for others: the guard is put in front again, which takes too long for each slice."""
+        """The whole map: the guard is put in front again first, which takes too long for each slice."""
         if self._region.on_file:
             rearm()
         return self.whole()
@@ -524,7 +524,7 @@ cdef class MapCore:
 
     cdef int gather_into(self, cnp.ndarray index, cnp.ndarray target) except -1:
         """Copy the rows into C-contiguous memory of the right size, which is not the map's."""
-        cdef cnp.ndarray whole = self.whole()
+        cdef cnp.ndarray whole = self.exported()
         cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(index)
         cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length = cnp.PyArray_DIM(whole, 0), bad
         cdef const char *base = cnp.PyArray_BYTES(whole)

@@ -84,7 +84,7 @@ cdef void copy_bytes(void *target, const void *source, size_t size) noexcept nog
 cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file)
 cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared)
 
-cdef shared_int is_child  # of a fork, where others may have put a handler in front of ours since
+cdef shared_int maybe_behind  # others may have put a handler in front of ours, since a fork or since a map was opened
 cdef void rearm() noexcept
 cdef void caller_raises(fault_guard *guard) noexcept nogil
 
@@ -93,7 +93,7 @@ cdef void caller_raises(fault_guard *guard) noexcept nogil
 cdef inline int enter(Region region) except -1:
     """Become a user of the region, whose memory is valid from now on until `leave`."""
     cdef Py_ssize_t found = users_enter(&region.users)
-    if is_child:
+    if maybe_behind:
         rearm()
     return 0 if found >= USERS_OWNER else region.refuse(found)
 

@@ -302,8 +302,8 @@ def last_report():
 
 cdef void rearm() noexcept:
     """Put the guard in front of handlers that others have installed since."""
-    global is_child
-    is_child = 0
+    global maybe_behind
+    maybe_behind = 0
     if guarding:
         install()
 
@@ -326,9 +326,9 @@ def after_fork():
 
 
 def after_fork_in_child():
-    global is_child
+    global maybe_behind
     set_up_interrupts()
-    is_child = 1
+    maybe_behind = 1
 
 
 assert (FAULT_TRUNCATED, FAULT_NO_SPACE, FAULT_IO, FAULT_UNKNOWN, FAULT_STORED) == (
@@ -504,12 +504,14 @@ cdef class Region:
         """Guard the mapping, of a file that is kept open from now on or None, unless guards are off."""
         cdef bytes name
         cdef const char *raw = NULL
+        global maybe_behind
         if not guarding or self.nbytes == 0 or not self.on_file:
             return 0
         if self.path is not None:
             name = encoded(self.path)
             raw = name
         check(install(), self.path)
+        maybe_behind = 1  # a worker process has its maps first, and then the handlers of whoever started it
         check(fault_watch(
             self.address, self.nbytes, handle_of(file), raw, &self.seen,
             intent, self.offset, &self.guard), self.path)

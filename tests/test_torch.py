@@ -1,0 +1,90 @@
+"""torch over a map: its tensors, and the workers of its DataLoader."""
+
+import numpy as np
+import pytest
+
+from scikitplot.memmap import MemMap
+
+pytestmark = pytest.mark.torch
+
+ROWS = """
+import os
+
+class Rows:
+    def __init__(self, mm, cut):
+        self.mm, self.cut = mm, cut
+
+    def __len__(self):
+        return len(self.mm)
+
+    def __getitems__(self, rows):
+        if self.cut:
+            self.cut = os.truncate(self.mm.path, 0)
+        return self.mm.gather(rows)
+"""
+
+LOADER = """
+import sys
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from scikitplot.memmap import DamagedError, MemMap
+
+sys.path.insert(0, "")
+from rows import Rows
+
+array = np.arange(64 * 1024, dtype="<f4").reshape(64, 1024)
+array.tofile("data.bin")
+mm = MemMap.open("data.bin", dtype="<f4", shape=(-1, 1024))
+
+def epoch(cut=False):
+    loader = DataLoader(Rows(mm, cut), 16, shuffle=True, num_workers=1 if cut else 2, multiprocessing_context=sys.argv[1],
+                        collate_fn=torch.from_numpy)
+    return torch.cat(list(loader)).numpy()
+"""
+
+
+@pytest.fixture(params=["fork", "spawn"])
+def load(run_python, tmp_path, request):
+    """Run code beside a DataLoader whose workers are started in that way, and whose rows are those of a map."""
+    (tmp_path / "rows.py").write_text(ROWS)
+    return lambda code: run_python(LOADER + code, request.param)
+
+
+def test_workers_of_a_dataloader_read_the_rows_of_one_map(load):
+    load("""
+assert sorted(map(bytes, epoch())) == sorted(map(bytes, array))
+mm.close()
+""")
+
+
+def test_a_worker_that_meets_lost_pages_sends_the_error_back(load):
+    load("""
+try:
+    epoch(cut=True)
+except DamagedError as error:
+    assert "truncated" in str(error)
+else:
+    raise SystemExit("no error")
+assert not mm.damaged
+""")
+
+
+@pytest.mark.filterwarnings("ignore:Creating a tensor from a list of numpy.ndarrays is extremely slow")
+@pytest.mark.parametrize("make", ["asarray", "as_tensor", "tensor"])
+def test_torch_takes_the_numbers_of_a_map_for_what_they_are(make_file, make):
+    import torch
+
+    with MemMap.open(make_file(np.arange(6, dtype="<i2")), dtype="<i2", shape=(2, 3)) as mm:
+        tensor = getattr(torch, make)(mm)
+        assert (tensor.dtype, tensor.tolist()) == (torch.int16, [[0, 1, 2], [3, 4, 5]])
+
+
+def test_what_torch_changes_in_place_stays_in_a_private_map(make_file):
+    import torch
+
+    path = make_file(bytes(4096))
+    with MemMap.open(path, "c", dtype="<f4") as mm:
+        torch.from_numpy(mm[...]).add_(1)
+        assert mm[-1] == 1
+    assert path.read_bytes() == bytes(4096)
