@@ -38,8 +38,8 @@ array.tofile("data.bin")
 mm = MemMap.open("data.bin", dtype="<f4", shape=(-1, 1024))
 
 def epoch(cut=False):
-    loader = DataLoader(Rows(mm, cut), 16, shuffle=True, num_workers=1 if cut else 2, multiprocessing_context=sys.argv[1],
-                        collate_fn=torch.from_numpy)
+    loader = DataLoader(Rows(mm, cut), 16, shuffle=True, collate_fn=torch.from_numpy,
+                        num_workers=1 if cut else 2, multiprocessing_context=sys.argv[1])
     return torch.cat(list(loader)).numpy()
 """
 
