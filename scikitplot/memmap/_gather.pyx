@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
-from ._region cimport caller_raises, shared_int
+from ._region cimport run_for_caller, shared_int
 from .libfault cimport fault_guard
 from .libregion cimport (
     REGION_NO_FILE, region_major_faults, region_page_size, region_request, region_residency,
@@ -184,17 +184,15 @@ cdef void request_missing(
             return
 
 
-cdef void gather_part(void *task, int part, int parts) noexcept nogil:
-    """Gather the part of the rows that is one thread's.
+cdef void gather_adaptively(void *task) noexcept nogil:
+    """Gather rows.
 
     Whether they are in memory is seen by whether this thread had to wait for the disk: after the first row, then after
     twice as many. From then on the pages of many rows are asked for together, before they are touched.
     """
     cdef const Rows *rows = <const Rows *>task
-    cdef Py_ssize_t at = rows.count * part // parts, end = rows.count * (part + 1) // parts
-    cdef Py_ssize_t step = 1, requested
+    cdef Py_ssize_t at = 0, end = rows.count, step = 1, requested
     cdef uint64_t waits = region_major_faults()
-    caller_raises(rows.guard)
     while at < end:
         step = min(step, end - at)
         copy_rows(rows, at, at + step)
@@ -210,7 +208,16 @@ cdef void gather_part(void *task, int part, int parts) noexcept nogil:
         request_rows(rows, step, requested)
         copy_rows(rows, at, step)
         at = step
-    caller_raises(NULL)
+
+
+cdef void gather_part(void *task, int part, int parts) noexcept nogil:
+    """Gather the part of the rows that is one thread's."""
+    cdef Rows rows = (<const Rows *>task)[0]
+    cdef Py_ssize_t first = rows.count * part // parts
+    rows.count = rows.count * (part + 1) // parts - first
+    rows.index += first
+    rows.out += first * rows.nbytes
+    run_for_caller(rows.guard, gather_adaptively, &rows)
 
 
 cdef void gather_rows(

@@ -86,7 +86,7 @@ cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared)
 
 cdef shared_int maybe_behind  # others may have put a handler in front of ours, since a fork or since a map was opened
 cdef void rearm() noexcept
-cdef void caller_raises(fault_guard *guard) noexcept nogil
+cdef void run_for_caller(fault_guard *guard, void (*work)(void *) noexcept nogil, void *task) noexcept nogil
 
 # Inline, because they run at every access.
 

@@ -14,8 +14,8 @@ from libc.string cimport strlen
 
 from .libfault cimport (
     FAULT_IO, FAULT_NO_SPACE, FAULT_STORED, FAULT_TRUNCATED, FAULT_UNKNOWN, fault_copy, fault_damage,
-    fault_describe, fault_guard, fault_install, fault_recover, fault_report, fault_revoke, fault_uninstall,
-    fault_unwatch, fault_watch,
+    fault_describe, fault_guard, fault_install, fault_recover, fault_report, fault_revoke, fault_run,
+    fault_uninstall, fault_unwatch, fault_watch,
 )
 from .libregion cimport (
     REGION_COPY, REGION_DEVICE, REGION_DIRECTORY, REGION_FIFO, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM,
@@ -306,11 +306,6 @@ cdef void rearm() noexcept:
     maybe_behind = 0
     if guarding:
         install()
-
-
-cdef void caller_raises(fault_guard *guard) noexcept nogil:
-    """Of which map lost pages, met by this thread, are the affair of a method that waits for it; NULL for none."""
-    interrupt_by_caller(guard)
 
 
 def set_up_interrupts():
@@ -706,8 +701,15 @@ cdef class Region:
 
 
 cdef void copy_bytes(void *target, const void *source, size_t size) noexcept nogil:
-    """For all modules: the guard knows only the code for copies that was linked with it."""
+    """For all modules: each has a copy of the guard's code, of which only this one's is at work."""
     fault_copy(target, source, size)
+
+
+cdef void run_for_caller(fault_guard *guard, void (*work)(void *) noexcept nogil, void *task) noexcept nogil:
+    """Do work that touches a mapping, in any thread, for a method that waits for it and looks at the damage then."""
+    interrupt_by_caller(guard)
+    fault_run(work, task)
+    interrupt_by_caller(NULL)
 
 
 cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file):

@@ -27,6 +27,7 @@ cdef extern from "_platform/fault.h" nogil:
         region_intent intent, uint64_t offset, fault_guard **guard)
     void fault_unwatch(fault_guard *guard)
     int fault_revoke(fault_guard *guard, void *address, size_t size, bint writable)
+    int fault_run(void (*work)(void *) noexcept nogil, void *task)
     void fault_copy(void *to, const void *source, size_t size)
     ctypedef uint32_t fault_word
     const fault_word *fault_damage(const fault_guard *guard)

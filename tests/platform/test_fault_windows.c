@@ -100,6 +100,22 @@ static void recovery_waits_for_the_device(void)
     CHECK(fault_recover(guard, REGION_NO_FILE) == 0 && !*fault_damage(guard));
 }
 
+static void touch_pages(void *touched)
+{
+    for (size_t i = 0; i < 4; i++) *(size_t *)touched += ((volatile char *)map)[i * page] == 7;
+}
+
+static void work_that_meets_a_lost_page_ends_there(void)
+{
+    size_t touched = 0;
+    char byte;
+    CHECK(fault_run(touch_pages, &touched) == 0 && touched == 4 && !*fault_damage(guard));
+    allow(2, 1, 0);
+    fault_copy(&byte, map, 1);
+    CHECK(fault_run(touch_pages, &touched) == 1 && touched == 4 + 2 && *fault_damage(guard) == FAULT_IO);
+    allow(2, 1, 1);
+}
+
 static void the_damage_of_one_mapping_is_not_that_of_another(void)
 {
     fault_guard *other;
@@ -122,6 +138,7 @@ static const struct {
     TEST(a_page_that_cannot_be_read_is_reported),
     TEST(a_store_that_fails_is_reported),
     TEST(recovery_waits_for_the_device),
+    TEST(work_that_meets_a_lost_page_ends_there),
     TEST(the_damage_of_one_mapping_is_not_that_of_another),
 };
 

@@ -52,13 +52,16 @@ void fault_unwatch(fault_guard *guard);
 /* region_revoke() while others may be touching lost pages; the guard (NULL: there is none) uses the file no more. */
 int fault_revoke(fault_guard *guard, void *address, size_t size, int writable);
 
-/* Copy bytes of a mapping, in either direction; whether pages were lost meanwhile is in the damage afterwards.  Where
- * memory cannot be put in their place, no other access is guarded. */
+/* Copy bytes of a mapping, in either direction, or do other work that touches one; whether pages were lost meanwhile is
+ * in the damage afterwards.  Where memory cannot be put in their place, no other access is guarded, and fault_run()
+ * returns 1 as soon as one was met: the work may hold nothing while it touches the mapping. */
 #ifdef _WIN32
 enum { FAULT_COPIES_ONLY = 1 };
+int fault_run(void (*work)(void *), void *task);
 void fault_copy(void *to, const void *from, size_t size);
 #else
 enum { FAULT_COPIES_ONLY = 0 };
+static inline int fault_run(void (*work)(void *), void *task) { return work(task), 0; }
 static inline void fault_copy(void *to, const void *from, size_t size) { memmove(to, from, size); }
 #endif
 

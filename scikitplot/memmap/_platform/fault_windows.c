@@ -2,7 +2,7 @@
  *
  * Windows refuses to cut a file that is mapped.  What remains is a network drive or a removable medium that fails, or a
  * disk that is full under a sparse file: EXCEPTION_IN_PAGE_ERROR.  Memory cannot be put into the middle of a view, so
- * the instruction that faulted cannot go on; only fault_copy(), which can end early, is guarded.
+ * the instruction that faulted cannot go on; only what fault_run() and fault_copy() do, which can end early, is guarded.
  */
 #include "fault.h"
 
@@ -31,34 +31,48 @@ static fault_guard *find(uintptr_t address)
     return guard;
 }
 
-/* --- copies that end early ------------------------------------------------------------------------------------ */
+/* --- work that ends early ------------------------------------------------------------------------------------- */
 
-#if defined(__x86_64__) && defined(__GNUC__)
-/* One instruction that copies, and is there once: the handler knows by it where a copy is, and where it goes on. */
-extern const char fault_copying[], fault_copied[];
+/* Of each thread: the CONTEXT of the fault_run() that it is in. */
+static DWORD landing = TLS_OUT_OF_INDEXES;
 
-__attribute__((noinline, noclone)) static size_t copy_forwards(void *to, const void *from, size_t size)
+__declspec(noinline) int fault_run(void (*work)(void *), void *task)
 {
-    __asm__ volatile(".globl fault_copying, fault_copied\n"
-                     "fault_copying: rep movsb\n"
-                     "fault_copied:"
-                     : "+D"(to), "+S"(from), "+c"(size)
-                     :
-                     : "memory");
-    return size; /* what is left */
+    CONTEXT here;
+    volatile int has_begun = 0, has_ended = 0;
+    void *outer = TlsGetValue(landing);
+    RtlCaptureContext(&here); /* where the handler sends the thread back to */
+    if (!has_begun) {
+        has_begun = 1;
+        TlsSetValue(landing, &here);
+        work(task);
+        has_ended = 1;
+    }
+    TlsSetValue(landing, outer);
+    return !has_ended;
 }
 
-void fault_copy(void *to, const void *from, size_t size)
+typedef struct {
+    void *to;
+    const void *from;
+    size_t size;
+} copy;
+
+static void make_copy(void *task)
 {
-    if ((uintptr_t)to - (uintptr_t)from >= size) copy_forwards(to, from, size);
-    else memmove(to, from, size); /* bytes of the map moved upwards within it: not guarded */
+    const copy *its = task;
+    memmove(its->to, its->from, its->size);
 }
+
+static int copies(void *to, const void *from, size_t size) { return !fault_run(make_copy, &(copy){to, from, size}); }
+
+void fault_copy(void *to, const void *from, size_t size) { copies(to, from, size); }
 
 static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
 {
     const EXCEPTION_RECORD *record = fault->ExceptionRecord;
-    if (record->ExceptionCode != EXCEPTION_IN_PAGE_ERROR || fault->ContextRecord->Rip != (uintptr_t)fault_copying)
-        return EXCEPTION_CONTINUE_SEARCH;
+    const CONTEXT *there = TlsGetValue(landing);
+    if (record->ExceptionCode != EXCEPTION_IN_PAGE_ERROR || !there) return EXCEPTION_CONTINUE_SEARCH;
     uintptr_t address = record->ExceptionInformation[1], page = address & ~(uintptr_t)(region_page_size() - 1);
     AcquireSRWLockExclusive(&registry);
     fault_guard *guard = find(address);
@@ -69,30 +83,16 @@ static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
     }
     ReleaseSRWLockExclusive(&registry);
     if (!guard) return EXCEPTION_CONTINUE_SEARCH;
-    fault->ContextRecord->Rip = (uintptr_t)fault_copied;
+    *fault->ContextRecord = *there;
     return EXCEPTION_CONTINUE_EXECUTION;
 }
-#else
-static size_t copy_forwards(void *to, const void *from, size_t size)
-{
-    memcpy(to, from, size);
-    return 0;
-}
-
-void fault_copy(void *to, const void *from, size_t size) { memmove(to, from, size); }
-
-static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
-{
-    (void)fault;
-    return EXCEPTION_CONTINUE_SEARCH;
-}
-#endif
 
 int fault_install(void (*notify)(fault_guard *))
 {
     (void)notify; /* who calls fault_copy() looks at the damage afterwards */
     AcquireSRWLockExclusive(&registry);
-    if (!installed) installed = AddVectoredExceptionHandler(0, on_fault);
+    if (landing == TLS_OUT_OF_INDEXES) landing = TlsAlloc();
+    if (!installed && landing != TLS_OUT_OF_INDEXES) installed = AddVectoredExceptionHandler(0, on_fault);
     int error = installed ? 0 : ERROR_NOT_ENOUGH_MEMORY;
     ReleaseSRWLockExclusive(&registry);
     return error;
@@ -176,7 +176,7 @@ int fault_recover(fault_guard *guard, region_file file)
     uintptr_t end = guard->behind_last < guard->stop ? guard->behind_last : guard->stop;
     for (uintptr_t page = guard->first_lost; page < end; page += region_page_size()) {
         char byte;
-        if (copy_forwards(&byte, (const void *)(page > guard->start ? page : guard->start), 1)) return ERROR_READ_FAULT;
+        if (!copies(&byte, (const void *)(page > guard->start ? page : guard->start), 1)) return ERROR_READ_FAULT;
     }
     AcquireSRWLockExclusive(&registry);
     reset(guard);
