@@ -71,8 +71,9 @@ void fault_copy(void *to, const void *from, size_t size) { copies(to, from, size
 static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
 {
     const EXCEPTION_RECORD *record = fault->ExceptionRecord;
+    if (record->ExceptionCode != EXCEPTION_IN_PAGE_ERROR) return EXCEPTION_CONTINUE_SEARCH;
     const CONTEXT *there = TlsGetValue(landing);
-    if (record->ExceptionCode != EXCEPTION_IN_PAGE_ERROR || !there) return EXCEPTION_CONTINUE_SEARCH;
+    if (!there) return EXCEPTION_CONTINUE_SEARCH;
     uintptr_t address = record->ExceptionInformation[1], page = address & ~(uintptr_t)(region_page_size() - 1);
     AcquireSRWLockExclusive(&registry);
     fault_guard *guard = find(address);
