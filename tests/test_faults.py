@@ -221,6 +221,38 @@ except KeyError:
 """)
 
 
+def test_a_with_block_raises_although_a_view_outlives_it(survives):
+    survives("""
+import warnings
+set_fault_policy("flag")
+def block():
+    global mm, view
+    with MemMap.open("data.bin", dtype="<f8") as mm:
+        view = mm[:]
+        cut()
+        view.sum()
+for how in "always", "error":
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter(how)
+        raises(block)
+    assert mm.closed
+    assert [str(warning.message)[:14] for warning in seen] == ["1 view outlived"[:14]] * (how == "always")
+    del view
+    regrow()
+""")
+
+
+def test_the_bytes_that_were_lost_are_named_when_the_map_is_closed(survives):
+    survives("""
+set_fault_policy("flag")
+def block():
+    with MemMap.open("data.bin", dtype="<f8") as mm:
+        cut()
+        mm[:].sum()
+assert f"Bytes {PAGE}:{8 * N} of the map are damaged" in str(raises(block))
+""")
+
+
 def test_windows_share_the_damage(survives):
     survives("""
 mm = MemMap.open("data.bin", dtype="<f8")

@@ -66,8 +66,43 @@ def test_gather_in_threads_is_gather(threads, count, nbytes):
 
 @pytest.mark.parametrize("n", [0, -1])
 def test_at_least_one_thread_is_needed(n):
-    with pytest.raises(ValueError, match=f"at least 1 thread, not {n}"):
+    with pytest.raises(ValueError, match=f"at least 1, not {n}"):
         set_num_threads(n)
+
+
+def test_the_number_of_threads_is_an_integer_of_any_kind(threads):
+    threads(np.int8(2))
+    with pytest.raises(TypeError, match="integer"):
+        threads(2.5)
+
+
+def test_indices_that_another_thread_changes_are_checked_before_they_are_used(run_python):
+    out = run_python("""
+import threading
+import numpy as np
+from scikitplot.memmap import MemMap
+
+rows = np.zeros(1 << 20, np.int64)
+done = threading.Event()
+
+def change():
+    while not done.is_set():
+        rows[-1] = 1 << 50
+        rows[-1] = 0
+
+thread = threading.Thread(target=change)
+thread.start()
+with MemMap.anonymous((100, 16)) as mm:
+    for _ in range(50):
+        try:
+            assert not mm.gather(rows).any()
+        except IndexError as error:
+            assert "out of bounds" in str(error)
+done.set()
+thread.join()
+print("alive")
+""")
+    assert out == "alive"
 
 
 def test_gather_into_what_lies_in_the_map_or_is_scattered():

@@ -502,6 +502,18 @@ def test_flush_of_a_window_at_an_odd_offset_writes_its_rows(make_file):
     assert data.index(b"\1") == 11 + PAGE - 5
 
 
+@pytest.mark.parametrize("through", [lambda mm: mm, lambda mm: mm.window(1, 3)], ids=["map", "window"])
+def test_the_first_flush_of_a_new_file_makes_its_name_survive_as_well(tmp_path, monkeypatch, through):
+    folders = []
+    monkeypatch.setattr("scikitplot.memmap._map.sync_directory", folders.append)
+    with MemMap.open(tmp_path / "new", "x+", shape=4) as mm:
+        part = through(mm)
+        for _ in range(2):
+            part.flush()
+        part.close()
+    assert folders == [os.path.realpath(tmp_path)]
+
+
 def test_flush_of_a_new_file_survives_that_its_folder_is_renamed(tmp_path):
     folder = tmp_path / "old"
     folder.mkdir()

@@ -41,10 +41,11 @@ class RowReader:
 class BlockReader:
     """Has blocks read in the order of their groups, up to one group ahead, and lets go of groups that are done."""
 
-    def __init__(self, maps: list[MemMap], order: ShuffledBlocks) -> None:
+    def __init__(self, maps: list[MemMap], order: ShuffledBlocks, last: int) -> None:
         self._maps = maps
         self._order = order
         self._group = -1
+        self._last = order.group_of(last)
         self._asked = 0  # blocks of the group that follows
 
     def __call__(self, position: int, rows: npt.NDArray[np.int64]) -> None:
@@ -65,7 +66,7 @@ class BlockReader:
 
     def _parts(self, group: int, start: int, stop: int) -> Iterator[tuple[MemMap, int, int]]:
         """Which rows of which map some blocks of a group are."""
-        if group >= 0:
+        if 0 <= group <= self._last:
             for block in self._order.blocks_of(group)[start:stop].tolist():
                 for mm in self._maps:
                     yield mm, block * self._order.block, min((block + 1) * self._order.block, len(mm))
@@ -129,7 +130,7 @@ class Batches:
     def _order_of(self, length: int, shuffle: bool | str, epoch: int, buffer_nbytes: int) -> Order:
         if not shuffle:
             return InOrder(length)
-        if shuffle is True:
+        if shuffle != "blocks":
             return Shuffled(length, self.seed, epoch)
         first = self._maps[0]
         row = max(math.prod(first.shape[1:], start=first.itemsize), 1)
@@ -143,7 +144,9 @@ class Batches:
         bar = progress_bar(len(self), "batch", self._progress)
         waiting: deque[npt.NDArray[np.int64]] = deque()
         maps = [table for table in self._maps if not isinstance(table, np.ndarray)]
-        read_ahead = BlockReader(maps, self._order) if isinstance(self._order, ShuffledBlocks) else RowReader(maps)
+        read_ahead: BlockReader | RowReader = RowReader(maps)
+        if isinstance(self._order, ShuffledBlocks):
+            read_ahead = BlockReader(maps, self._order, self._last - 1)
         try:
             for start in range(self._first, self._last, self._size):
                 rows = self._order.rows(start, min(start + self._size, self._last))

@@ -693,10 +693,10 @@ cdef inline bint holds_objects(buffer) except -1:
 
 
 cdef object index_array(rows, length):
-    """Indices as the kernels take them: contiguous int64."""
+    """Indices as the kernels take them: contiguous int64, and a copy, which nobody changes after it was checked."""
     if rows.dtype.kind == "u" and rows.size and rows.max() >= length:  # may be too large for int64
         raise IndexError(f"index {rows.max()} is out of bounds for axis 0 with size {length}")
-    return np.ascontiguousarray(rows, np.int64)
+    return np.array(rows, np.int64, order="C")
 
 
 cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexcept:

@@ -60,7 +60,3 @@ def explain(damage: int, path: str | None, start: int, stop: int) -> tuple[int, 
     if damage & STORED:
         stored = " Stores are kept in memory for recover()." if kept else " Stores went there, and may be lost."
     return known[0][0], f"Bytes {start}:{stop} of the map are damaged: {text}.{stored} {WAY_OUT}", path
-
-
-def damaged_error(damage: int, path: str | None, start: int, stop: int) -> DamagedError:
-    return DamagedError(*explain(damage, path, start, stop))

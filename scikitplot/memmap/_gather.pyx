@@ -13,6 +13,8 @@ from .libregion cimport (
 
 import numpy as np
 
+from ._layout import at_least
+
 cnp.import_array()
 
 cdef extern from "_platform/parallel.h" nogil:
@@ -45,7 +47,7 @@ cdef shared_int most_threads = min(4, parallel_processors())
 
 
 def set_num_threads(n):
-    """Bound the threads that `MemMap.gather` uses at once.
+    """Bound the threads that one `MemMap.gather` uses.
 
     Parameters
     ----------
@@ -54,6 +56,8 @@ def set_num_threads(n):
 
     Raises
     ------
+    TypeError
+        If `n` is not an integer.
     ValueError
         If `n` is less than 1.
 
@@ -63,9 +67,7 @@ def set_num_threads(n):
     >>> set_num_threads(2)
     """
     global most_threads
-    if n < 1:
-        raise ValueError(f"Expected at least 1 thread, not {n}")
-    most_threads = min(n, PARALLEL_MOST)
+    most_threads = min(at_least("n", n, 1), PARALLEL_MOST)
 
 
 cdef Py_ssize_t first_outside(const int64_t *index, Py_ssize_t count, Py_ssize_t length) noexcept nogil:

@@ -7,9 +7,8 @@ NO_MEMORY = (errno.ENOMEM, errno.EOVERFLOW)
 NO_MEMORY_ON_WINDOWS = (8, 14, 1455)  # ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_COMMITMENT_LIMIT
 INVALID_PARAMETER = 87  # what Windows says to more than the address space
 NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
-NO_LOCK = (errno.ENOMEM, errno.EPERM, errno.EAGAIN)
 
-# user space of x86-64 and AArch64 with four-level page tables; 32-bit processes have at most 4 GiB
+# user space of x86-64 with four-level page tables (others have more); 32-bit processes have at most 4 GiB
 ADDRESS_SPACE = 1 << (47 if sys.maxsize > 1 << 32 else 32)
 
 

@@ -523,20 +523,19 @@ class MemMap(MapCore):
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         damaged = self.damaged
-        if self._close() or self._collect_and_close():
-            if damaged and error is None:
-                self._region.check_damage()
-            return
-        left = self._alive()
-        if not self._region.abandon():
-            return
-        self._forget()
-        message = f"{left} outlived the with block of {self!r}: mapped until the last one is gone"
-        try:
-            warnings.warn(message, ResourceWarning, stacklevel=2)
-        except ResourceWarning:
-            if error is None:  # else the exception from the block is what the caller must see
-                raise
+        if not (self._close() or self._collect_and_close()):
+            left = self._alive()
+            if not self._region.abandon():
+                return
+            self._forget()
+            message = f"{left} outlived the with block of {self!r}: mapped until the last one is gone"
+            try:
+                warnings.warn(message, ResourceWarning, stacklevel=2)
+            except ResourceWarning:
+                if error is None and not damaged:  # else that is what the caller must see
+                    raise
+        if damaged and error is None:
+            self._region.check_damage()
 
     def detach(self) -> npt.NDArray[Any]:
         """Close the map and hand its memory over to an array.
@@ -1003,10 +1002,11 @@ class MemMap(MapCore):
             return
         for start, stop in runs:
             self._region.flush(start, stop, wait)
-        if wait and self._unsynced_name and self.path is not None:
+        root = self._root()
+        if wait and root._unsynced_name and self.path is not None:
             with contextlib.suppress(FileNotFoundError, PermissionError):  # moved away, or not ours to look at
                 sync_directory(os.path.dirname(os.path.realpath(self.path)))
-            self._unsynced_name = False
+            root._unsynced_name = False
 
     def resize(self, shape: SupportsIndex | Sequence[SupportsIndex]) -> None:
         """Grow or shrink the file and the map by the first dimension.

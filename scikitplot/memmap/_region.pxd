@@ -58,7 +58,9 @@ cdef class Region:
     cdef users_t users
     cdef fault_guard *guard
     cdef const fault_word *damage  # where the guard says what was lost: 0 as long as nothing is
-    cdef fault_word last_damage
+    cdef fault_word last_damage  # what was lost, and which bytes, when nobody watches any more
+    cdef size_t last_start
+    cdef size_t last_stop
     cdef unsigned int trace_domain
 
     cdef int refuse(self, Py_ssize_t found) except -1

@@ -515,9 +515,13 @@ cdef class Region:
 
     cdef void unwatch(self) noexcept:
         cdef fault_guard *guard
+        cdef fault_report report
         with cython.critical_section(self):  # somebody may be asking what was lost
             guard = self.guard
             self.last_damage = self.damage[0]
+            if guard != NULL and self.last_damage:
+                fault_describe(guard, &report)
+                self.last_start, self.last_stop = report.start, report.stop
             self.damage = &self.last_damage
             self.guard = NULL
             if guard != NULL:
@@ -547,9 +551,9 @@ cdef class Region:
     cdef int refuse_damaged(self) except -1:
         cdef Region root = self.root()
         cdef fault_report report
-        report.damage = root.damage[0]
-        report.start = report.stop = report.path[0] = 0
         with cython.critical_section(root):
+            report.damage = root.damage[0]
+            report.start, report.stop = root.last_start, root.last_stop
             if root.guard != NULL:
                 fault_describe(root.guard, &report)
         interrupt_done()
@@ -648,15 +652,12 @@ cdef class Region:
 
     def touch(self, Py_ssize_t start, Py_ssize_t stop):
         """Have pages read, and wait for them."""
-        cdef const char *place
-        cdef const char *end
-        cdef size_t page = region_page_size()
+        cdef Range pages
+        cdef fault_guard *guard = self.watcher()
         self.enter_range(stop)
-        place, end = self.address + start, self.address + stop
+        pages.start, pages.stop = self.address + start, self.address + stop
         with nogil:
-            while place < end:
-                read_byte(place)
-                place = <const char *>((<uintptr_t>place & ~(page - 1)) + page)
+            run_for_caller(guard, touch_pages, &pages)
         leave(self)
         check_damage(self)
 
@@ -703,6 +704,20 @@ cdef class Region:
 cdef void copy_bytes(void *target, const void *source, size_t size) noexcept nogil:
     """For all modules: each has a copy of the guard's code, of which only this one's is at work."""
     fault_copy(target, source, size)
+
+
+cdef struct Range:
+    const char *start
+    const char *stop
+
+
+cdef void touch_pages(void *task) noexcept nogil:
+    cdef const Range *pages = <const Range *>task
+    cdef const char *place = pages.start
+    cdef size_t page = region_page_size()
+    while place < pages.stop:
+        read_byte(place)
+        place = <const char *>((<uintptr_t>place & ~(page - 1)) + page)
 
 
 cdef void run_for_caller(fault_guard *guard, void (*work)(void *) noexcept nogil, void *task) noexcept nogil:

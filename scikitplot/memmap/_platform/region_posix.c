@@ -234,6 +234,16 @@ int region_map(region_file file, region_intent intent, uint64_t offset, size_t s
     return error;
 }
 
+static void offer_large_pages(void *address, size_t size)
+{
+#ifdef MADV_HUGEPAGE
+    if (size >= LARGE) madvise(address, size, MADV_HUGEPAGE);
+#else
+    (void)address;
+    (void)size;
+#endif
+}
+
 int region_map_anonymous(size_t size, int shared, void **address)
 {
     if (!size) {
@@ -242,9 +252,7 @@ int region_map_anonymous(size_t size, int shared, void **address)
     }
     int error = map_pages(NULL, size, PROT_READ | PROT_WRITE,
                           MAP_ANON | (shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE), REGION_NO_FILE, 0, address);
-#ifdef MADV_HUGEPAGE
-    if (!error && !shared && size >= LARGE) madvise(*address, size, MADV_HUGEPAGE);
-#endif
+    if (!error && !shared) offer_large_pages(*address, size);
     return error;
 }
 
@@ -266,6 +274,7 @@ int region_resize_anonymous(size_t old_size, size_t size, void **address)
         moved = mremap(*address, (old_size + mask) & ~mask, (size + mask) & ~mask, MREMAP_MAYMOVE);
         if (moved == MAP_FAILED) return errno;
         *address = moved;
+        offer_large_pages(moved, size);
         if (size < old_size) { /* the rest of the last page would come back when the mapping grows again */
             size_t rest = -size & page_mask();
             memset((char *)moved + size, 0, rest);

@@ -401,7 +401,7 @@ static int resize_unmapped(region_file file, uint64_t offset, size_t old_size, s
     error = region_file_resize(file, offset + size, 1);
     if (!error) error = region_map(file, REGION_WRITE, offset, size, &moved);
     if (error) { /* bytes that were cut off come back as zeros */
-        region_file_resize(file, old_end, 1);
+        region_file_resize(file, old_end, 0);
         moved = map_back(file, offset, old_size, *address);
     }
     *address = moved;
