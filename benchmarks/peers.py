@@ -33,7 +33,7 @@ def machine(folder: Path) -> str:
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
     ahead = cold.read_ahead(folder)
     return (
-        f"{platform.system()} {platform.release()}, {cpu()}, {os.cpu_count()} CPUs, "
+        f"{platform.system()} {platform.release().partition('-')[0]}, {cpu()}, {os.cpu_count()} CPUs, "
         f"read-ahead {ahead.read_text().strip() if ahead.exists() else '?'} KiB\n"
         f"CPython {platform.python_version()}, {', '.join(versions)}"
     )

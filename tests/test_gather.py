@@ -53,6 +53,29 @@ def test_gather_is_take_for_any_dtype_shape_and_indices(dtype, row, index_dtype,
         window.close()
 
 
+@pytest.mark.parametrize(
+    "key", [[2, 0, -1], [2, True], [1, 2.0], [1, slice(None)], [1, [2]], [0, 2**70], [3], [-4], [0, None], [2, "a"]]
+)
+def test_a_list_is_the_index_that_it_is_for_numpy(key):
+    def outcome(array):
+        try:
+            return array[key].tolist()
+        except (IndexError, ValueError, TypeError) as error:
+            return type(error)
+
+    with MemMap.anonymous((3, 2), dtype="i4") as mm:
+        mm[...] = np.arange(6).reshape(3, 2)
+        assert outcome(mm) == outcome(np.arange(6).reshape(3, 2))
+
+
+def test_a_list_of_integers_is_gathered(monkeypatch):
+    taken = []
+    monkeypatch.setattr(MemMap, "gather", lambda mm, rows: taken.append(rows.tolist()))
+    with MemMap.anonymous((3, 2)) as mm:
+        assert mm[[2, 0]] is None
+    assert taken == [[2, 0]]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize("nbytes", [1, 4, 8, 511, 512, 513, 3072, 20_000])
 def test_gather_in_threads_is_gather(threads, count, nbytes):

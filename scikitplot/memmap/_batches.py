@@ -187,27 +187,27 @@ def batches(
         Of the same length; arrays of labels may stand among them.
     batch_size : int
         Rows in a batch; the last one may have fewer.
-    shuffle : bool or "blocks"
+    shuffle : bool or "blocks", default False
         ``True``: every row once, in any order. ``"blocks"``: blocks of neighbouring rows (1 MiB of the first map) in
         any order, then the rows within every `buffer_nbytes` of blocks in any order: nearly as random, and nearly as
         fast as reading the file from its start to its end.
     seed : int, optional
         The order is a function of seed and epoch alone, on every platform. By default one is drawn, see
         attribute ``seed``.
-    epoch : int
+    epoch : int, default 0
         Another epoch, another order.
-    buffer_nbytes : int
+    buffer_nbytes : int, default 256 MiB
         Bytes of the first map that ``shuffle="blocks"`` has in memory at a time.
-    start : int
+    start : int, default 0
         The batch to start with, of this shard.
-    shard : (int, int)
+    shard : (int, int), default (0, 1)
         ``(k, n)``: the share of worker k of n. The shares are disjoint, and all rows together; with `drop_last` they
         have equal numbers of batches.
-    drop_last : bool
+    drop_last : bool, default False
         Leave out a last batch that is not full.
-    prefetch : int
+    prefetch : int, default 2
         How many batches ahead rows are read.
-    progress : bool
+    progress : bool, default False
         Show a bar; needs tqdm.
 
     Returns
@@ -217,6 +217,8 @@ def batches(
 
     Raises
     ------
+    TypeError
+        If there is no map, something is neither a map nor an array, or a number is not an integer.
     ValueError
         If the maps differ in length, one is an N-d Fortran-order map, or a number is out of range.
 

@@ -361,6 +361,8 @@ cdef class MapCore:
                 steps[i] = self.steps[i]
             place = self._region.address + start * self.steps[0]
             return array(self, taken, self.dtype, place, self.ndim_, dims, steps)
+        if type(key) is list and key and type(key[0]) is int:
+            key = np.asarray(key)  # as NumPy has it
         if type(key) is np.ndarray and key.dtype.kind in "iu" and self.ndim_ > 0:
             return self.gather(key)
         return self.sound(PyObject_GetItem(self.exported(), key))

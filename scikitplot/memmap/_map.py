@@ -71,8 +71,9 @@ def set_fault_policy(policy: Literal["raise", "flag", "off"]) -> None:
     policy : {"raise", "flag", "off"}
         ``"raise"``: the process goes on, and the thread that touched the page gets a `DamagedError`, as does every
         later call on the map. ``"flag"``: no thread is interrupted, the next call on the map raises. ``"off"``:
-        nothing is done for maps opened from now on, for programs that handle SIGBUS themselves. The environment
-        variable ``SCIKITPLOT_MEMMAP_FAULTS`` gives the policy to start with; without it, it is ``"raise"``.
+        nothing is done as long as that is the policy, nor ever for maps opened meanwhile: for programs that handle
+        SIGBUS themselves. The environment variable ``SCIKITPLOT_MEMMAP_FAULTS`` gives the policy to start with;
+        without it, it is ``"raise"``.
 
     Raises
     ------
@@ -163,7 +164,8 @@ class MemMap(MapCore):
         Parameters
         ----------
         path : str, bytes, os.PathLike or binary file object
-            A regular file. A file object is flushed, and may be closed afterwards. If left out, `shape` is required
+            A regular file. A file object is flushed, and may be closed afterwards; ``"w+"`` changes the size of its
+            file and keeps the bytes. If left out, `shape` is required
             and the call is `MemMap.anonymous`.
         mode : {"r", "r+", "c", "w+", "x+"}, default "r"
             ``"r"`` read an existing file; ``"r+"`` read and write one; ``"c"`` write to private memory that the file
@@ -303,8 +305,8 @@ class MemMap(MapCore):
         -------
         MemMap
             With mode ``"r+"``. Memory is taken page by page, as pages are written to: from 4 MiB on in large pages
-            (2 MiB, say) where the system has them. ``advise("random")`` keeps to small ones, for maps that stay nearly
-            empty.
+            (2 MiB, say) where the system has them. ``advise("random")`` keeps to small ones from then on, for maps
+            that stay nearly empty.
 
         Raises
         ------
@@ -347,8 +349,8 @@ class MemMap(MapCore):
         offset : int, default 0
             Where to start, in bytes from the start of the map.
         shape : int or tuple of int, optional
-            At most one -1 is inferred. Default: the map's own if neither dtype nor offset is given (the result is
-            ``mm[...]`` then), else one dimension over the rest.
+            At most one -1 is inferred. Default: the map's own if neither dtype nor offset is given (in the
+            map's own order the result is ``mm[...]``), else one dimension over the rest.
         order : {"C", "F"}, default "C"
             Memory layout of the result.
 
@@ -425,7 +427,7 @@ class MemMap(MapCore):
         ----------
         views : {"refuse", "revoke"}, default "refuse"
             What to do if views are alive. ``"refuse"``: raise, and change nothing. ``"revoke"``: close all the same
-            and let the file go at once; the views read as zeros from then on, and stores into them go nowhere.
+            and let the file go at once; the views are private zero-filled memory from then on.
             (On Windows no other thread may use a view during that call. A window has no mapping to take away: its
             views stay as they are, and keep the map that it was made from open.)
 
@@ -668,7 +670,7 @@ class MemMap(MapCore):
         """Give pages back to the system. Stores are never lost.
 
         Pages of a file leave this process, and the system's cache where it lets us: not while another process has
-        them mapped, and on Linux and the BSDs only. Locked pages stay. Private pages that were written to stay unless
+        them mapped, and on Linux only. Locked pages stay. Private pages that were written to stay unless
         the system has swap space for them.
 
         Parameters
@@ -707,9 +709,9 @@ class MemMap(MapCore):
         ----------
         rows : None, slice or array_like of int
             Rows along axis 0; None for all.
-        wait : bool
+        wait : bool, default False
             Return when the pages are in memory.
-        progress : bool
+        progress : bool, default False
             Show a bar while waiting; needs tqdm.
 
         Raises
@@ -758,11 +760,11 @@ class MemMap(MapCore):
         ----------
         rows : None or slice
             Rows along axis 0, by steps of 1; None for all.
-        nbytes : int
+        nbytes : int, default 32 MiB
             Bytes in a chunk, at most; a chunk has at least one row.
-        evict : bool
+        evict : bool, default False
             Give each chunk back when the next is asked for: however long the file, two chunks are in memory.
-        progress : bool
+        progress : bool, default False
             Show a bar; needs tqdm.
 
         Returns

@@ -288,7 +288,7 @@ cdef int install() noexcept:
 
 
 def set_guard(bint guards, bint interrupts):
-    """Whether maps are guarded from now on, and whether a thread that touches a lost page is interrupted."""
+    """Whether maps are guarded, and whether a thread that touches a lost page is interrupted."""
     global guarding, interrupting
     guarding, interrupting = guards, interrupts
     check(install() if guards else fault_uninstall(), None)

@@ -13,8 +13,8 @@
  *     nobody puts memory into a range that is about to be unmapped.
  *   - Repairs of one mapping exclude each other by a spin lock, which is held with all signals blocked.
  *
- * What the handler calls: system calls only (open, fstat, lseek, pread, mmap, close), and `notify`.  No allocation,
- * no lock that others hold while they may fault.
+ * What the handler calls: system calls only (to look at the file, map, block signals and yield), and `notify`.  No
+ * allocation, no lock that others hold while they may fault.
  *
  * No Python.h.  Functions return 0 or the system's error code, as in region.h.
  */
@@ -43,8 +43,8 @@ int fault_install(void (*notify)(fault_guard *));
 int fault_uninstall(void);
 
 /* Guard a mapping of a file, made by region_map() with the same arguments.  The handler looks at the file through
- * `file`, which stays open until fault_unwatch() or fault_revoke(), or else at `path` (copied; may be NULL), if that still leads to the
- * file that `info` describes. */
+ * `file`, which stays open until fault_unwatch() or fault_revoke(), or else at `path` (copied; may be NULL), if that
+ * still leads to the file that `info` describes. */
 int fault_watch(void *address, size_t size, region_file file, const char *path, const region_info *info,
                 region_intent intent, uint64_t offset, fault_guard **guard);
 /* Before the mapping is unmapped or resized, and nobody may touch it any more. */

@@ -1,4 +1,4 @@
-/* fault_posix.c - fault.h on Linux, by SIGBUS; macOS and the BSDs by the same code, compiled only. */
+/* fault_posix.c - fault.h on Linux, by SIGBUS; on macOS by the same code, compiled and never run. */
 #define _GNU_SOURCE
 #define _DARWIN_C_SOURCE
 #define _FILE_OFFSET_BITS 64

@@ -9,7 +9,7 @@
  *   - Paths are what os.fsencode() gives: the bytes of the name on POSIX, UTF-8 on Windows.
  *   - Addresses, sizes and offsets are in bytes and need no alignment: they are widened to whole pages inside.
  *   - A size of 0 is valid everywhere, and does nothing.
- *   - Files are close-on-exec.  Calls interrupted by a signal are repeated.
+ *   - Files are close-on-exec.  Opening and resizing go on after a signal.
  *   - "Advisory" functions succeed where the system cannot do what they ask.
  */
 #ifndef SCIKITPLOT_MEMMAP_REGION_H

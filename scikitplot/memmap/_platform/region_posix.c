@@ -1,4 +1,4 @@
-/* region_posix.c - region.h on Linux, macOS and the BSDs. */
+/* region_posix.c - region.h on Linux; on macOS compiled and never run. */
 #define _GNU_SOURCE           /* mremap, fallocate, sync_file_range, preadv2 */
 #define _DARWIN_C_SOURCE      /* F_FULLFSYNC, F_PREALLOCATE */
 #define _FILE_OFFSET_BITS 64  /* files beyond 2 GiB on 32-bit systems */
