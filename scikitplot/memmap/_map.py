@@ -165,8 +165,7 @@ class MemMap(MapCore):
         ----------
         path : str, bytes, os.PathLike or binary file object
             A regular file. A file object is flushed, and may be closed afterwards; ``"w+"`` changes the size of its
-            file and keeps the bytes. If left out, `shape` is required
-            and the call is `MemMap.anonymous`.
+            file and keeps the bytes. If left out, `shape` is required and the call is `MemMap.anonymous`.
         mode : {"r", "r+", "c", "w+", "x+"}, default "r"
             ``"r"`` read an existing file; ``"r+"`` read and write one; ``"c"`` write to private memory that the file
             never sees; ``"w+"`` make a file, in the place of the one that is there; ``"x+"`` make a file that must
@@ -349,8 +348,8 @@ class MemMap(MapCore):
         offset : int, default 0
             Where to start, in bytes from the start of the map.
         shape : int or tuple of int, optional
-            At most one -1 is inferred. Default: the map's own if neither dtype nor offset is given (in the
-            map's own order the result is ``mm[...]``), else one dimension over the rest.
+            At most one -1 is inferred. Default: the map's own if neither dtype nor offset is given (in the map's own
+            order the result is ``mm[...]``), else one dimension over the rest.
         order : {"C", "F"}, default "C"
             Memory layout of the result.
 
@@ -670,8 +669,8 @@ class MemMap(MapCore):
         """Give pages back to the system. Stores are never lost.
 
         Pages of a file leave this process, and the system's cache where it lets us: not while another process has
-        them mapped, and on Linux only. Locked pages stay. Private pages that were written to stay unless
-        the system has swap space for them.
+        them mapped, and on Linux only. Locked pages stay. Private pages that were written to stay unless the system
+        has swap space for them.
 
         Parameters
         ----------
@@ -1086,8 +1085,6 @@ class MemMap(MapCore):
         self._locked = ()
         for run in locked:  # the mapping is another one now
             self._lock(run)
-        if self.access != "normal":
-            self._region.advise(self.access)
 
     def append(self, rows: npt.ArrayLike) -> None:
         """Add rows at the end.

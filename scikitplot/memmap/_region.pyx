@@ -601,6 +601,8 @@ cdef class Region:
             self.seen = seen
         if code == 0:
             self.nbytes = nbytes
+            if self.advised:
+                region_advise(self.address, nbytes, <region_access>self.advised)
         if self.address != NULL:
             self.watch(self.own_file, REGION_WRITE)
         check(code, self.path)
@@ -653,8 +655,9 @@ cdef class Region:
     def touch(self, Py_ssize_t start, Py_ssize_t stop):
         """Have pages read, and wait for them."""
         cdef Range pages
-        cdef fault_guard *guard = self.watcher()
+        cdef fault_guard *guard
         self.enter_range(stop)
+        guard = self.watcher()
         pages.start, pages.stop = self.address + start, self.address + stop
         with nogil:
             run_for_caller(guard, touch_pages, &pages)
