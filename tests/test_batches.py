@@ -205,6 +205,7 @@ def test_whatever_is_true_shuffles_rows(table, true):
         ({"shuffle": "rows"}, ValueError, "shuffle"),
         ({"shard": (2, 2)}, ValueError, re.escape("shard (k, n) with 0 <= k < n, not (2, 2)")),
         ({"shard": (-1, 2)}, ValueError, "shard"),
+        ({"shard": memoryview(bytes(4)).cast("B", (2, 2))}, TypeError, re.escape("shard (k, n), not memoryview")),
         ({"start": -1}, ValueError, "start to be at least 0, not -1"),
         ({"epoch": -1}, ValueError, "epoch to be at least 0, not -1"),
         ({"prefetch": -1}, ValueError, "prefetch to be at least 0, not -1"),

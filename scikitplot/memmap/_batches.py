@@ -110,6 +110,8 @@ class Batches:
             raise ValueError(f"Expected maps of the same length, not of {lengths} rows")
         if shuffle not in (False, True, "blocks"):
             raise ValueError(f"Expected shuffle to be False, True or 'blocks', not {shuffle!r}")
+        if not isinstance(shard, (tuple, list)):
+            raise TypeError(f"Expected shard (k, n), not {type(shard).__name__}")
         worker, workers = (operator.index(number) for number in shard)
         if not 0 <= worker < workers:
             raise ValueError(f"Expected shard (k, n) with 0 <= k < n, not {(worker, workers)}")
