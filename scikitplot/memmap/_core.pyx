@@ -84,6 +84,14 @@ cdef inline Py_ssize_t clipped(object number) except? -1:
     return PyNumber_AsSsize_t(number, NULL)
 
 
+cdef inline int unpack(slice key, Py_ssize_t *start, Py_ssize_t *stop, Py_ssize_t *step) except -1:
+    """PySlice_Unpack, but for two plain integers in half the time."""
+    if key.step is None and PyLong_CheckExact(key.start) and PyLong_CheckExact(key.stop):
+        start[0], stop[0], step[0] = clipped(key.start), clipped(key.stop), 1
+        return 0
+    return PySlice_Unpack(key, start, stop, step)
+
+
 cdef inline int check_open(MapCore self) except -1:
     return self._region.refuse(USERS_GONE) if is_closed(self._region) else 0
 
@@ -350,7 +358,7 @@ cdef class MapCore:
                 place = self._region.address + start * self.steps[0]
                 return array(self, taken, self.dtype, place, self.ndim_ - 1, self.dims + 1, self.steps + 1)
         elif PySlice_Check(key) and self.ndim_ > 0:
-            PySlice_Unpack(key, &start, &stop, &step)
+            unpack(key, &start, &stop, &step)
             taken = lease(self._region)
             dims[0] = PySlice_AdjustIndices(self.dims[0], &start, &stop, step)
             if dims[0] == 0:
