@@ -35,8 +35,8 @@ cdef extern from *:
 
 cdef enum:
     LINE = 64               # bytes that the processor fetches at once
-    MOST_LINES = 8          # of a row: for what follows the processor has seen a pattern
-    LINES_AHEAD = 64        # that may be under way: more are not fetched at the same time
+    MOST_LINES = 4          # of a row: for what follows the processor has seen a pattern
+    ROWS_AHEAD = 16         # more would wait for each other
     BLOCK = 1024            # rows after which it is looked whether the disk was waited for
     REQUEST = 8192          # rows whose pages are asked for together
     SAMPLE = 4              # rows of a batch that are looked at
@@ -116,7 +116,7 @@ cdef void copy_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t last) noexcep
     cdef char *out = rows.out + first * nbytes
     cdef const char *next_row
     cdef Py_ssize_t i, line, length = rows.length, count = last - first
-    cdef Py_ssize_t lines = (nbytes + LINE - 1) // LINE, ahead = max(LINES_AHEAD // max(lines, 1), 1)
+    cdef Py_ssize_t lines = min(<Py_ssize_t>(nbytes + LINE - 1) // LINE, <Py_ssize_t>MOST_LINES)
     if nbytes == 1:
         copy_items(base, length, index, count, out, 1)
     elif nbytes == 2:
@@ -128,10 +128,9 @@ cdef void copy_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t last) noexcep
     elif nbytes == 16:
         copy_items(base, length, index, count, out, 16)
     else:
-        lines = min(lines, MOST_LINES)
         for i in range(count):
-            if i + ahead < count:
-                next_row = place(base, length, nbytes, index[i + ahead])
+            if i + ROWS_AHEAD < count:
+                next_row = place(base, length, nbytes, index[i + ROWS_AHEAD])
                 for line in range(lines):
                     will_read(next_row + line * LINE)
             memcpy(out + i * nbytes, place(base, length, nbytes, index[i]), nbytes)
