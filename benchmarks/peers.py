@@ -1,7 +1,8 @@
 """The same work done by MemMap and by its peers, in one run: ``python benchmarks/peers.py`` prints the ratios.
 
 Takes about 10 minutes, and as much room on the disk as the file that is read cold, 8 GiB. Subjects that Linux, fio,
-h5py, zarr, tensorstore or torch are needed for are there where those are.
+h5py, zarr, tensorstore or torch are needed for are there where those are; those of scikit-plots, if the environment
+variable SCIKIT_PLOTS_PYTHON names the Python of another environment where it is installed.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,6 +33,9 @@ def cpu() -> str:
 def machine(folder: Path) -> str:
     packages = ["scikit-plots-memmap", "numpy", "pyarrow", *warm.HERE]
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
+    if warm.SCIKIT_PLOTS_PYTHON:
+        code = "import importlib.metadata; print('scikit-plots', importlib.metadata.version('scikit-plots'))"
+        versions.append(subprocess.check_output([warm.SCIKIT_PLOTS_PYTHON, "-c", code], text=True).strip())
     ahead = cold.read_ahead(folder)
     return (
         f"{platform.system()} {platform.release().partition('-')[0]}, {cpu()}, {os.cpu_count()} CPUs, "

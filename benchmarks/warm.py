@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import timeit
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,9 @@ TABLE = 1 << 28  # bytes of the file that rows are gathered from
 BARE_CALLS = "bare system calls"
 OPTIONAL = ("h5py", "zarr", "tensorstore", "torch")
 HERE = [name for name in OPTIONAL if importlib.util.find_spec(name)]
+# scikit-plots brings a scikitplot.memmap of its own, so it runs in another environment, whose Python this names
+SCIKIT_PLOTS = "scikit-plots' MemoryMap"
+SCIKIT_PLOTS_PYTHON = os.environ.get("SCIKIT_PLOTS_PYTHON", "")
 
 Names = dict[str, Any]
 
@@ -42,7 +46,8 @@ class Work(NamedTuple):
 
     @property
     def contenders(self) -> dict[str, str]:
-        return {name: text for name, text in self.statements.items() if name not in OPTIONAL or name in HERE}
+        missing = {*OPTIONAL} - {*HERE} | ({SCIKIT_PLOTS} if not SCIKIT_PLOTS_PYTHON else set())
+        return {name: text for name, text in self.statements.items() if name not in missing}
 
     def turns(self, names: Names) -> dict[str, Turn]:
         return {contender: turn(loop(self, contender, names)) for contender in self.contenders}
@@ -50,6 +55,8 @@ class Work(NamedTuple):
 
 def loop(work: Work, contender: str, names: Names) -> Callable[[int], float]:
     """The seconds that so many calls take; the statement stands in the timed loop itself, not behind a call."""
+    if contender == SCIKIT_PLOTS:
+        return names["elsewhere"](work.contenders[contender])
     if contender != BARE_CALLS:
         return timeit.Timer(work.contenders[contender], globals=names).timeit
     library = os.path.join(names["folder"], "bare_calls.so")
@@ -58,6 +65,36 @@ def loop(work: Work, contender: str, names: Names) -> Callable[[int], float]:
     calls = ctypes.CDLL(library).bare_calls
     calls.argtypes, calls.restype = (ctypes.c_char_p, ctypes.c_long), ctypes.c_double
     return partial(calls, os.fsencode(names["path"]))
+
+
+ELSEWHERE = """
+import os, sys, timeit
+from scikitplot.memmap import PY_MAP_SHARED, MemoryMap
+path = sys.argv[1]
+def open_map():
+    descriptor = os.open(path, os.O_RDONLY)
+    mapped = MemoryMap.create_file_mapping(descriptor, 0, 1 << 20, flags=PY_MAP_SHARED)
+    os.close(descriptor)
+    return mapped
+mapped = open_map()
+timer = timeit.Timer(sys.argv[2], globals=globals())
+for number in sys.stdin:
+    print(timer.timeit(int(number)), flush=True)
+"""
+
+
+def elsewhere(stack: ExitStack, path: str, statement: str) -> Callable[[int], float]:
+    """The seconds that so many calls take in the environment of scikit-plots."""
+    command = [SCIKIT_PLOTS_PYTHON, "-P", "-c", ELSEWHERE, path, statement]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    child = stack.enter_context(subprocess.Popen(command, text=True, **pipes))
+    stack.callback(child.stdin.close)
+
+    def timed(number: int) -> float:
+        print(number, file=child.stdin, flush=True)
+        return float(child.stdout.readline())
+
+    return timed
 
 
 def turn(timed: Callable[[int], float]) -> Turn:
@@ -91,6 +128,7 @@ def numbers(stack: ExitStack) -> Names:
         "arrow": stack.enter_context(pyarrow.memory_map(path)),
         "mapped": mmap.mmap(descriptor, 0, prot=mmap.PROT_READ),
         "descriptor": descriptor,
+        "elsewhere": partial(elsewhere, stack, path),
     } | others(stack, array, path)  # fmt: skip
 
 
@@ -106,6 +144,7 @@ def table(row: int) -> Callable[[ExitStack], Names]:
         some = itertools.cycle([rng.integers(0, shape[0], 16_384) for _ in range(8)])
         mm = stack.enter_context(MemMap.open(path, dtype="<f4", shape=shape))
         names = {"np": np, "some": some, "mm": mm, "memmap": np.memmap(path, "<f4", "r", shape=shape), "array": mm[...]}
+        names["pool"] = stack.enter_context(ThreadPoolExecutor(2))
         stack.callback(names.pop, "array")
         return names | others(stack, names["memmap"], path)
 
@@ -172,6 +211,7 @@ OPEN = Work(
         "mmap": OPEN_MMAP,
         "pyarrow": "pyarrow.memory_map(path).close()",
         "torch": "torch.from_file(path, False, 1 << 18)",
+        SCIKIT_PLOTS: "open_map().close()",
         BARE_CALLS: "",
     },
     BARE_CALLS,
@@ -218,6 +258,7 @@ READ_AT = Work(
         "MemMap": "mm.read_at(128, 4)",
         "mmap": "mapped[128:132]",
         "pyarrow": "arrow.read_at(4, 128)",
+        SCIKIT_PLOTS: "mapped.read(4, 128)",
         "os.pread": "os.pread(descriptor, 4, 128)",
     },
     "mmap",
@@ -232,6 +273,8 @@ def gather(row: int, most: float) -> Work:
         {
             "MemMap": "mm.gather(next(some))",
             "np.take": "array.take(next(some), axis=0)",
+            "np.take, halves in 2 threads": "list(pool.map(lambda half: array.take(half, 0), np.split(next(some), 2)))",
+            "as many rows in a row": "array[: len(next(some))].copy()",
             "numpy.memmap": "memmap[next(some)]",
             "h5py": "h5[np.unique(next(some))]",
             "zarr": "za.oindex[next(some)]",
@@ -247,20 +290,21 @@ GATHER = gather(512, 0.8)
 GATHER_LONG = gather(3072, 0.65)
 
 
-def growth(subject: str, statements: dict[str, str], most: float = 1.15) -> Work:
+def growth(subject: str, statements: dict[str, str], against: str = "MemMap, 1 MiB", most: float = 1.15) -> Work:
     """Work that should take no longer on a larger file; 1.15 leaves room for noise."""
     contenders = {
         f"{contender}, {size}": statement.replace("SIZE", size.replace(" ", ""))
         for size in reversed(SIZES)
         for contender, statement in statements.items()
     }
-    return Work(f"{subject} by size", sizes, contenders, "MemMap, 1 MiB", most)
+    return Work(f"{subject} by size", sizes, contenders, against, most)
 
 
-# Linux passes over an entry of the page table per GiB, twice, when it unmaps: it is in mmap's column too.
+# Linux passes over an entry of the page table per GiB, twice, when it unmaps, and so does every mapping of that size.
 OPEN_GROWTH = growth(
     "open + close",
     {"MemMap": "MemMap.open(path_SIZE, dtype='<f4').close()", "mmap": OPEN_MMAP.replace("path", "path_SIZE")},
+    against="mmap, 1 TiB",
     most=1.3,
 )
 SLICE_GROWTH = growth("mm[a:b]", {"MemMap": "mm_SIZE[1000:2000]"})

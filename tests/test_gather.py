@@ -157,6 +157,79 @@ def test_an_index_out_of_range_is_named_and_nothing_is_copied():
             mm.gather([0.0])
 
 
+LARGE = np.repeat(np.arange(1 << 12), 8)  # of rows of 1 KiB: 32 MiB
+
+
+@pytest.mark.linux
+@pytest.mark.native
+def test_the_memory_of_large_results_is_used_again(run_python):
+    out = run_python("""
+import ctypes, resource
+import numpy as np
+from scikitplot.memmap import MemMap
+
+assert ctypes.CDLL(None).prctl(41, 1, 0, 0, 0) == 0  # PR_SET_THP_DISABLE: every page counts
+with MemMap.anonymous((1 << 12, 1 << 10)) as mm:
+    rows = np.arange(1 << 12).repeat(8)  # 32 MiB
+    for _ in range(4):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        result = mm.gather(rows)  # while the one before is there
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+""")
+    first, second, third, fourth = map(int, out.split())
+    assert min(first, second) > 7000
+    assert max(third, fourth) < 700
+
+
+def test_large_results_that_are_there_keep_their_memory():
+    with MemMap.anonymous((1 << 12, 128), dtype="i8") as mm:
+        mm[:] = np.arange(1 << 12)[:, None]
+        results = [mm.gather(LARGE)]
+        for step in range(1, 12):
+            results.append(mm.gather(LARGE[::-step]))
+            if step % 3 == 0:
+                del results[::2]
+            for result in results:
+                assert (result == result[:, :1]).all()
+        assert np.array_equal(results[-1][:, 64], LARGE[::-11])
+
+
+def test_a_large_result_owns_its_memory_as_that_of_take_does():
+    with MemMap.anonymous((1 << 12, 128), dtype="i8") as mm:
+        mm[:] = 1
+        result = mm.gather(LARGE)
+        assert result.base is None
+        assert result.flags.owndata
+        result.resize((1 << 16, 128), refcheck=False)  # it moves
+        assert result[: len(LARGE)].all()
+        assert not result[len(LARGE) :].any()
+        result.resize((5, 128), refcheck=False)
+        assert result.all()
+
+
+@pytest.mark.linux
+@pytest.mark.native
+def test_only_a_few_large_results_are_kept(run_python):
+    out = run_python("""
+import re
+import numpy as np
+from scikitplot.memmap import MemMap
+
+def mapped():
+    return 1024 * int(re.search(r"VmSize:\\s*(\\d+)", open("/proc/self/status").read())[1])
+
+with MemMap.anonymous((1 << 9, 1 << 16)) as mm:
+    rows = np.arange(512).repeat(2)  # 64 MiB
+    mm.gather(rows)
+    before = mapped()
+    for step in range(4):  # of other sizes in each round
+        results = [mm.gather(rows[i + 8 * step :]) for i in range(8)]
+    del results
+    print((mapped() - before) >> 26)
+""")
+    assert int(out) <= 3
+
+
 def test_gather_from_fortran_order_is_right(make_file):
     table = np.arange(60, dtype="<f4").reshape(12, 5)
     with MemMap.open(make_file(table.T.copy()), dtype="<f4", shape=(12, 5), order="F") as mm:

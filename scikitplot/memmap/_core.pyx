@@ -27,6 +27,7 @@ from ._region cimport (
     map_file,
 )
 
+import math
 import os
 from _thread import RLock  # that of threading, which takes long to import
 
@@ -53,8 +54,19 @@ cdef extern from "numpy/arrayobject.h":
     object PyArray_Scalar(void *data, cnp.dtype dtype, PyObject *base)
     enum:
         NPY_HALF
+    object PyDataMem_SetHandler(object handler)
+    object PyDataMem_GetHandler()
+    PyObject *PyDataMem_DefaultHandler
+
+cdef extern from "_results.h":
+    enum:
+        RESULT_LARGE
+        RESULT_LARGEST
+    object result_memory()
 
 cnp.import_array()
+
+cdef object RESULT_MEMORY = result_memory()
 
 # The maps that are open, as weak references by id; a dict, because its methods are atomic where a WeakSet's are not.
 cdef dict OPEN = {}
@@ -513,10 +525,10 @@ cdef class MapCore:
             raise ValueError(f"Expected out to have the shape {full}, not {out.shape}")
         cdef cnp.ndarray target = out
         if out is None or not cnp.PyArray_ISCARRAY(out) or np.may_share_memory(out, self.whole()):
-            target = np.empty(full, self.dtype)
+            target = empty(full, self.dtype)
         self.gather_into(index, target)
         if out is None:
-            return target[()]
+            return target if full else target[()]
         if target is not out:
             np.copyto(out, target)
         return out
@@ -700,6 +712,18 @@ cdef inline bint holds_objects(buffer) except -1:
     if isinstance(buffer, cnp.ndarray):
         return (<cnp.ndarray>buffer).dtype.hasobject
     return isinstance(buffer, memoryview) and "O" in buffer.format
+
+
+cdef object empty(tuple shape, cnp.dtype dtype):
+    """An array for a result; if it is large, in the memory of earlier ones, unless the program manages memory itself."""
+    nbytes = math.prod(shape, start=dtype.itemsize)
+    if not RESULT_LARGE <= nbytes <= RESULT_LARGEST or PyDataMem_GetHandler() is not <object>PyDataMem_DefaultHandler:
+        return np.empty(shape, dtype)
+    default = PyDataMem_SetHandler(RESULT_MEMORY)
+    try:
+        return np.empty(shape, dtype)
+    finally:
+        PyDataMem_SetHandler(default)
 
 
 cdef object index_array(rows, length):

@@ -76,6 +76,10 @@ int region_map_anonymous(size_t size, int shared, void **address);
 /* Unmap the whole of a mapping. */
 int region_unmap(void *address, size_t size);
 
+/* Let the system take the contents of private anonymous memory, if it needs the pages; they can be written to again at any
+ * time.  An error where the system does not know that. */
+int region_disown(void *address, size_t size);
+
 /* Change the size of a private anonymous mapping.  It may move; its contents are kept, new bytes are zero. */
 int region_resize_anonymous(size_t old_size, size_t size, void **address);
 /* Change the size of a file and of the REGION_WRITE mapping that reaches from `offset` to its end.  It may move; on
