@@ -99,14 +99,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(), help="where the cold file is made, on a disk")
     parser.add_argument("--gib", type=float, default=8, help="size of the cold file; 0: nothing cold")
-    parser.add_argument("--read-ahead", type=int, help="KiB; takes root, and is set back at the end")
+    parser.add_argument("--read-ahead", type=int, help="KiB; cold files only; takes root, and is set back at the end")
     parser.add_argument("--write", type=Path, help="a folder for the table and the picture")
     options = parser.parse_args()
     with setting(cold.read_ahead(options.folder), options.read_ahead):
         heading = f"{machine(options.folder)}\n\n{contest.heading()}"
         print(heading, flush=True)
         found = []
-        parts = [warm_lines(), bounds.lines()]
+        parts = [] if options.read_ahead else [warm_lines(), bounds.lines()]
         if options.gib:
             parts.append(cold_lines(options.folder, int(options.gib * (1 << 30))))
         for part in parts:
@@ -114,8 +114,9 @@ def main() -> None:
                 print(contest.text(line), flush=True)
                 found.append(line)
     if options.write:
-        (options.write / "_peers.txt").write_text("\n".join([heading, *map(contest.text, found), ""]))
-        picture(found, options.write / "_peers.svg")
+        name = f"_peers_{options.read_ahead}" if options.read_ahead else "_peers"
+        (options.write / f"{name}.txt").write_text("\n".join([heading, *map(contest.text, found), ""]))
+        picture(found, options.write / f"{name}.svg")
     targets = [line for line in found if line.verdict]
     print(f"\n{len(targets)} targets, {sum(line.verdict == 'MISSED' for line in targets)} missed")
 

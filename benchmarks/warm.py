@@ -290,6 +290,19 @@ GATHER = gather(512, 0.8)
 GATHER_LONG = gather(3072, 0.65)
 
 
+ANONYMOUS = Work(
+    "new memory, 256 MiB filled",
+    numbers,
+    {
+        "MemMap": "mm = MemMap.anonymous(1 << 28); mm[:] = 1; mm.close()",
+        "MemMap, small pages": "mm = MemMap.anonymous(1 << 28); mm.advise('random'); mm[:] = 1; mm.close()",
+        "ndarray": "np.empty(1 << 28, 'u1')[:] = 1",
+        "mmap": "m = mmap.mmap(-1, 1 << 28); np.frombuffer(m, 'u1')[:] = 1; m.close()",
+        "torch": "torch.empty(1 << 28, dtype=torch.uint8).fill_(1)",
+    },
+)
+
+
 def growth(subject: str, statements: dict[str, str], against: str = "MemMap, 1 MiB", most: float = 1.15) -> Work:
     """Work that should take no longer on a larger file; 1.15 leaves room for noise."""
     contenders = {
@@ -316,7 +329,7 @@ BATCH_GROWTH = growth(
 )
 
 ALL = (
-    OPEN, ITEM, SLICE, ROW, READ_AT, GATHER, GATHER_LONG,
+    OPEN, ITEM, SLICE, ROW, READ_AT, GATHER, GATHER_LONG, ANONYMOUS,
     OPEN_GROWTH, SLICE_GROWTH, READ_AT_GROWTH, PICKLE_GROWTH, GATHER_GROWTH, BATCH_GROWTH,
 )  # fmt: skip
 

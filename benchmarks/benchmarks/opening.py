@@ -5,6 +5,11 @@ class Open(warm.Subject):
     work = warm.OPEN
 
 
+class NewMemory(warm.Subject):
+    work = warm.ANONYMOUS
+    calls = 1
+
+
 class OpenBySize(warm.Subject):
     work = warm.OPEN_GROWTH
 
