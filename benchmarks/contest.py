@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 Turn = Callable[[], float]  # what a contender does in a round; returns the seconds that it took, per call
 
-ROUNDS = 101  # without the one that is dropped
-FEW_ROUNDS = 5  # for contenders whose turn takes longer than
-LONG = 0.1  # seconds
+ROUNDS = 101  # without the one that is dropped; fewer for a contender that would take longer than
+ENOUGH = 5  # seconds; but at least
+FEW_ROUNDS = 5
 
 
 class Line(NamedTuple):
@@ -42,9 +42,8 @@ def compare(turns: dict[str, Turn]) -> dict[str, list[float]]:
         for contender in random.sample(some, len(some)):
             start = time.perf_counter()
             taken[contender].append(turns[contender]())
-            left[contender] -= 1
-            if time.perf_counter() - start > LONG:
-                left[contender] = min(left[contender], FEW_ROUNDS)
+            enough = max(FEW_ROUNDS, int(ENOUGH / (time.perf_counter() - start)))
+            left[contender] = min(left[contender] - 1, enough)
     return {contender: figures[1:] for contender, figures in taken.items()}
 
 
