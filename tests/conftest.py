@@ -37,7 +37,7 @@ def runs_under_wine() -> bool:
 
 EMULATOR = os.environ.get("MEMMAP_EMULATOR", "")  # what runs this interpreter, if it is for another CPU
 SANITIZED = re.search("lib[at]san", os.environ.get("LD_PRELOAD", "")) is not None
-HAS_ARROW = sys.platform == "linux" and sys.maxsize > 2**32 and not sysconfig.get_config_var("Py_GIL_DISABLED")
+HAS_CONSUMERS = sys.platform == "linux" and sys.maxsize > 2**32 and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 # marker -> (where the marked tests run, what they need)
 PLATFORMS = {
@@ -51,9 +51,9 @@ PLATFORMS = {
         not SANITIZED,
         "sanitizers make mlock do nothing, map memory, end a process that asks for much, and take repairs for races",
     ),
-    "pyarrow": (
-        HAS_ARROW and not EMULATOR and not SANITIZED,
-        "needs pyarrow, which is installed on 64-bit Linux, with a GIL and without sanitizers, only",
+    "consumers": (
+        HAS_CONSUMERS and not EMULATOR and not SANITIZED,
+        "needs pyarrow, dask or matplotlib, which are installed on 64-bit Linux, with a GIL and no sanitizer, only",
     ),
     "torch": (importlib.util.find_spec("torch") is not None, "needs torch, with which tools/ci/torch.sh runs it"),
 }

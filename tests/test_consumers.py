@@ -167,7 +167,7 @@ COPIERS = {
 
 
 def named(table):
-    needed = {"pyarrow": pytest.mark.pyarrow, "torch": pytest.mark.torch}
+    needed = {"pyarrow": pytest.mark.consumers, "torch": pytest.mark.torch}
     marks = [needed.get(name.partition(".")[0], ()) for name in table]
     return [
         pytest.param(*(value if isinstance(value, tuple) else (value,)), id=name, marks=mark)

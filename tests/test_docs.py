@@ -53,7 +53,13 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("name", DOCSTRINGS)
+def needs(name):
+    """What an example that imports more than NumPy is marked with."""
+    text = "".join(example.source for example in DOCSTRINGS[name].examples)
+    return pytest.mark.consumers if "matplotlib" in text else ()
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in DOCSTRINGS])
 def test_the_examples_of_a_docstring_run(name):
     run(DOCSTRINGS[name])
 

@@ -471,7 +471,7 @@ thread.join()
 """)
 
 
-@pytest.mark.pyarrow
+@pytest.mark.consumers
 @pytest.mark.parametrize("threads", [False, True])
 def test_pyarrow_computes_over_lost_pages_and_the_caller_gets_the_error(survives, threads):
     survives(f"""

@@ -20,15 +20,16 @@ compile() { # COMPILER FILES...
     done
 }
 types_of_installed() { # from elsewhere, so that what is installed is looked at and not the sources here
-    local config=$PWD/pyproject.toml allowed=$PWD/tools/stubtest-allowed.txt
+    local config=$PWD/pyproject.toml allowed=$PWD/tools/stubtest-allowed.txt examples=$PWD/doc/examples
     (cd "$elsewhere" && stubtest scikitplot.memmap --mypy-config-file "$config" --allowlist "$allowed")
+    (cd "$elsewhere" && mypy "$examples"/!(word_vectors).py)
 }
 
 check ruff ruff check .
 check "ruff format" ruff format --check .
 check cython-lint cython-lint scikitplot
 check mypy mypy
-check stubtest types_of_installed
+check "types of what is installed" types_of_installed
 check "C, ${CC:-gcc}" compile "${CC:-gcc}" "$platform"/*_posix.c tests/platform/!(*_windows).c
 if command -v x86_64-w64-mingw32-gcc >/dev/null; then
     check "C, mingw" compile x86_64-w64-mingw32-gcc "$platform"/*_windows.c tests/platform/!(*_posix).c

@@ -6,13 +6,16 @@
 from typing import TYPE_CHECKING
 
 from ._damage import DamagedError
+from ._display import plot_residency
 from ._gather import set_num_threads
 from ._map import MemMap, open_maps, set_fault_policy
 
 if TYPE_CHECKING:
     from ._batches import batches
 
-__all__ = ["DamagedError", "MemMap", "batches", "open_maps", "set_fault_policy", "set_num_threads"]
+__all__ = [
+    "DamagedError", "MemMap", "batches", "open_maps", "plot_residency", "set_fault_policy", "set_num_threads",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

@@ -715,15 +715,16 @@ cdef inline bint holds_objects(buffer) except -1:
 
 
 cdef object empty(tuple shape, cnp.dtype dtype):
-    """An array for a result; if it is large, in the memory of earlier ones, unless the program manages memory itself."""
+    """An array for a result: if it is large, in the memory of earlier ones, unless the program has its own ways."""
     nbytes = math.prod(shape, start=dtype.itemsize)
-    if not RESULT_LARGE <= nbytes <= RESULT_LARGEST or PyDataMem_GetHandler() is not <object>PyDataMem_DefaultHandler:
+    handler = PyDataMem_GetHandler()
+    if not RESULT_LARGE <= nbytes <= RESULT_LARGEST or handler is not <object>PyDataMem_DefaultHandler:
         return np.empty(shape, dtype)
-    default = PyDataMem_SetHandler(RESULT_MEMORY)
+    PyDataMem_SetHandler(RESULT_MEMORY)
     try:
         return np.empty(shape, dtype)
     finally:
-        PyDataMem_SetHandler(default)
+        PyDataMem_SetHandler(handler)
 
 
 cdef object index_array(rows, length):

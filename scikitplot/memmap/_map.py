@@ -10,14 +10,14 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NoReturn, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, SupportsIndex
 
 import numpy as np
 
-from . import _files, _sharing
+from . import _files, _interop, _sharing
 from ._core import MapCore, listed, own_methods
 from ._damage import TRUNCATED, DamagedError, explain
-from ._display import count, human_size, progress_bar
+from ._display import count, html, human_size, progress_bar
 from ._layout import Layout, Shape, as_tuple, at_least, byte_runs, check_rows, end_of, is_number, resolve, subtract
 from ._limits import explain_lock, explain_memory, explain_space
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
@@ -141,7 +141,7 @@ class MemMap(MapCore):
 
     # ------------------------------------------------------------------------------------------------ opening
 
-    def __new__(cls, *args: object, **kwargs: object) -> NoReturn:
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
         raise TypeError(
             "MemMap is not called: use MemMap.open(path, ...) for a file, MemMap.anonymous(shape, ...) for memory"
         )
@@ -334,6 +334,9 @@ class MemMap(MapCore):
         layout = f"dtype={self.dtype} shape={self.shape} offset={self.offset}"
         return f"<MemMap {name} mode={self.mode!r} {layout} {state}>"
 
+    def _repr_html_(self) -> str:
+        return html(self)
+
     # ------------------------------------------------------------------------------------------------- arrays
 
     def view(
@@ -416,6 +419,24 @@ class MemMap(MapCore):
             window.close()
             self._check_open()
         return window
+
+    def __getitems__(self, indices: npt.ArrayLike) -> npt.NDArray[Any]:
+        return self.gather(indices)  # so that torch's DataLoader takes a map for a dataset, and reads a batch at once
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return _interop.dlpack(self, options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # kDLCPU of dlpack.h
+
+    def __arrow_array__(self, type: Any = None) -> Any:
+        return _interop.arrow(self, type)
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> Any:
+        return _interop.arrow(self).__arrow_c_array__(requested_schema)
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        return _interop.dask_token(self)
 
     # ----------------------------------------------------------------------------------------------- lifetime
 

@@ -1,0 +1,97 @@
+"""``python -m scikitplot.memmap``: how a file would be mapped, and which of its pages are in memory."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import numpy as np
+import numpy.typing as npt
+
+from ._display import human_size, share
+from ._map import MemMap
+from ._modes import ORDERS
+
+COMMANDS = {
+    "info": "the layout of the file, and how much of it is in memory",
+    "residency": "how much of the file is in memory, and where",
+    "prefetch": "read the file into memory",
+    "evict": "let the system drop the file from memory",
+}
+CELLS = 64  # of the line that shows where
+SHADES = " .:=#"  # from nothing to all in memory
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """What the words of a command line say; ends the program if they say nothing."""
+
+    def integers(text: str) -> tuple[int, ...]:
+        return tuple(int(number) for number in text.split(","))
+
+    parser = argparse.ArgumentParser(prog="python -m scikitplot.memmap", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
+    for name, meaning in COMMANDS.items():
+        command = commands.add_parser(name, help=meaning, description=meaning)
+        command.add_argument("file")
+        command.add_argument("--dtype", type=np.dtype, default="u1", help='of NumPy, for instance "<f4"')
+        command.add_argument("--shape", type=integers, help="for instance -1,384; -1 is inferred")
+        command.add_argument("--offset", type=int, default=0, help="where the data starts, in bytes")
+        command.add_argument("--order", choices=ORDERS, default="C")
+        command.add_argument("--json", action="store_true", help="print JSON")
+    if "--shape" in words[:-1]:  # its value may start with a minus, which argparse would take for an option
+        at = words.index("--shape")
+        words = [*words[:at], f"--shape={words[at + 1]}", *words[at + 2 :]]
+    return parser.parse_args(words)
+
+
+def facts(mm: MemMap, flags: npt.NDArray[np.bool_]) -> dict[str, object]:
+    """What there is to say about a map."""
+    return {
+        "path": mm.path,
+        "nbytes": mm.nbytes,
+        "dtype": str(mm.dtype),
+        "shape": mm.shape,
+        "offset": mm.offset,
+        "order": mm.order,
+        "pages": flags.size,
+        "resident": int(flags.sum()),
+    }
+
+
+def strip(flags: npt.NDArray[np.bool_]) -> str:
+    """One character for each part of the file: the more of it is in memory, the darker."""
+    parts = np.array_split(flags, min(flags.size, CELLS)) if flags.size else []
+    return "".join(SHADES[int(np.ceil(part.mean() * (len(SHADES) - 1)))] for part in parts)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    options = parse(sys.argv[1:] if words is None else words)
+    layout = {"dtype": options.dtype, "shape": options.shape, "offset": options.offset, "order": options.order}
+    try:
+        with MemMap.open(options.file, **layout) as mm:
+            if options.command == "prefetch":
+                mm.prefetch(wait=True)
+            elif options.command == "evict":
+                mm.evict()
+            flags = mm.residency()
+            found = facts(mm, flags)
+    except (OSError, TypeError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(found))
+        return 0
+    if options.command == "info":
+        found["size"] = human_size(mm.nbytes)
+        for name in ("path", "size", "dtype", "shape", "offset", "order"):
+            print(f"{name:8}{found[name]}")
+    print(share(flags))
+    if options.command == "residency":
+        print(f"[{strip(flags)}]")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
