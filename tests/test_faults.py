@@ -74,6 +74,20 @@ array.sum()
 """)
 
 
+@pytest.mark.parametrize("store", ["mm[:] = ROWS", "mm.write_at(0, ROWS)"])
+def test_a_large_store_never_grows_a_file_that_was_truncated(survives, store):
+    survives(f"""
+mm = MemMap.open("data.bin", "r+", dtype="<f8")
+mm.evict()
+cut()
+def store():
+    {store}
+assert "truncated" in str(raises(store))
+assert os.path.getsize("data.bin") == PAGE
+mm.close()
+""")
+
+
 def test_the_main_thread_gets_the_error_at_the_very_call(survives):
     survives("""
 mm = MemMap.open("data.bin", dtype="<f8")

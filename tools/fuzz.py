@@ -31,6 +31,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import unittest.mock
 import warnings
 from collections.abc import Iterator
 
@@ -631,8 +632,12 @@ METHOD_CALLS = {
     "close": lambda f: ((f.word("refuse", "revoke"),)[: f.random.randrange(2)], {}),
     "resize": lambda f: ((f.either(f.shape, lambda: (f.random.randrange(300), *f.target.shape[1:])),), {}),
     "append": lambda f: ((f.either(f.value, f.new_rows),), {}),
+    "__getitems__": lambda f: ((f.rows(),), {}),
+    "__dlpack__": lambda f: ((), f.some(stream=lambda: None)),
+    **dict.fromkeys(["__dlpack_device__", "__dask_tokenize__"], nothing),
 }  # fmt: skip
 FUNCTION_CALLS = {
+    "plot_residency": lambda f: ((f.either(f.map, f.value), unittest.mock.Mock()), {}),
     "open_maps": nothing,
     "set_fault_policy": policy,
     "set_num_threads": lambda f: ((f.number(),), {}),
@@ -658,6 +663,7 @@ HOPELESS = ["__delitem__", "memoryview()", "index"]  # always an error
 OF_PYTHON = {
     "__class__", "__new__", "__init__", "__init_subclass__", "__subclasshook__", "__getattribute__", "__setattr__",
     "__delattr__", "__doc__", "__module__", "__slots__", "__weakref__", "__pyx_vtable__",
+    "__arrow_array__", "__arrow_c_array__",  # pyarrow takes more address space than there is here
 }  # fmt: skip
 # methods that raise themselves if they meet a lost page
 TOUCHING = [

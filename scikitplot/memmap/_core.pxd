@@ -31,6 +31,7 @@ cdef class MapCore:
     cdef object exported(self)
     cdef object sound(self, result)
     cdef int gather_into(self, cnp.ndarray index, cnp.ndarray target) except -1
+    cdef bint store_rows(self, key, value) except -1
     cdef void reshape(self, tuple shape)
     cdef int check_writable(self) except -1
     cdef char *enter_range(self, offset, size, Py_ssize_t *nbytes) except NULL

@@ -22,6 +22,7 @@ from libc.stdint cimport int64_t, uintptr_t
 
 from ._gather cimport first_outside, gather_rows, request_missing
 from .libfault cimport FAULT_COPIES_ONLY, fault_guard
+from .libregion cimport region_file, region_store
 from ._region cimport (
     File, Lease, Region, RESIZED, USERS_GONE, check_damage, copy_bytes, is_closed, enter, rearm, lease, leave,
     map_file,
@@ -83,6 +84,7 @@ cdef enum:
     MAX_NDIM = 64           # of NumPy
     LARGEST_SCALAR = 32     # bytes, of those that are copied as they are: a complex of two long doubles
     LONG_COPY = 1 << 15     # bytes: a copy from here on costs more than letting other threads run
+    LONG_STORE = 1 << 20    # bytes: from here on it is looked whether a write to the file is faster
 
 
 cdef inline Py_ssize_t clipped(object number) except? -1:
@@ -390,8 +392,33 @@ cdef class MapCore:
     def __setitem__(self, key, value):
         check_open(self)
         self.check_writable()
-        PyObject_SetItem(self.whole(), key, value)
+        if not self.store_rows(key, value):
+            PyObject_SetItem(self.whole(), key, value)
         check_damage(self._region)
+
+    cdef bint store_rows(self, key, value) except -1:
+        """Store an array that is, byte for byte, some consecutive rows of the map. False: it is not, or not large."""
+        cdef Py_ssize_t start, stop, step
+        cdef cnp.ndarray rows
+        cdef Region region = self._region
+        if type(value) is not np.ndarray or not region.on_file:
+            return False
+        rows = value
+        if cnp.PyArray_NBYTES(rows) < LONG_STORE or not cnp.PyArray_IS_C_CONTIGUOUS(rows) or rows.ndim == 0:
+            return False
+        if not (PySlice_Check(key) or key is Ellipsis) or rows.ndim != self.ndim_ or rows.ndim > 1 and self.order != "C":
+            return False
+        if rows.dtype != self.dtype or (<object>rows).shape[1:] != self.shape[1:]:
+            return False
+        PySlice_Unpack(slice(None) if key is Ellipsis else key, &start, &stop, &step)
+        enter(region)
+        try:
+            if PySlice_AdjustIndices(self.dims[0], &start, &stop, step) != cnp.PyArray_DIM(rows, 0) or step != 1:
+                return False
+            store(region, start * self.steps[0], cnp.PyArray_BYTES(rows), cnp.PyArray_NBYTES(rows))
+            return True
+        finally:
+            leave(region)
 
     def __delitem__(self, key):
         raise ValueError("cannot delete array elements")  # as NumPy says it
@@ -697,7 +724,7 @@ cdef class MapCore:
             if flags & PyBUF_WRITABLE:
                 copy(<char *>view.buf, place, nbytes)
             else:
-                copy(place, <char *>view.buf, nbytes)
+                store(self._region, place - self._region.address, <char *>view.buf, nbytes)
             try:
                 check_damage(self._region)
             finally:
@@ -740,6 +767,22 @@ cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexc
     else:
         with nogil:
             copy_bytes(target, source, nbytes)
+
+
+cdef void store(Region region, Py_ssize_t offset, const char *source, Py_ssize_t nbytes):
+    """Copy into a region, which is entered. What is copied may lie in it."""
+    cdef char *place = region.address + offset
+    cdef bint overlaps = place - nbytes < source < place + nbytes
+    cdef region_file handle
+    cdef Py_ssize_t stored = 0
+    cdef File file = None
+    if nbytes >= LONG_STORE and region.on_file and region.shared and not overlaps:
+        file = region.file
+    if file is not None:
+        handle = file.handle
+        with nogil:
+            stored = region_store(handle, region.offset + offset, place, source, nbytes)
+    copy(place + stored, source + stored, nbytes - stored)
 
 
 def after_fork():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._core import MapCore
 from ._region import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def plot_residency(mm: MemMap, ax: Axes | None = None) -> Axes:
     ------
     ImportError
         If there is no matplotlib.
+    TypeError
+        If `mm` is no MemMap.
     ValueError
         If the map is closed.
 
@@ -88,6 +91,8 @@ def plot_residency(mm: MemMap, ax: Axes | None = None) -> Axes:
     >>> ax.get_xlabel()
     'MiB from the start of the map'
     """
+    if not isinstance(mm, MapCore):
+        raise TypeError(f"Expected a MemMap, not {type(mm).__name__}")
     flags = mm.residency()
     if ax is None:
         try:

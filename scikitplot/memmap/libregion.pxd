@@ -52,6 +52,7 @@ cdef extern from "_platform/region.h" nogil:
     int region_revoke(void *address, size_t size, int writable)
 
     int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait)
+    size_t region_store(region_file file, uint64_t offset, void *address, const void *source, size_t size)
     int region_advise(void *address, size_t size, region_access access)
     void region_request(void *address, size_t size)
     uint64_t region_major_faults()

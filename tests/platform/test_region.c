@@ -639,6 +639,34 @@ static void stores_reach_the_file_and_nothing_beside_it(void)
     }
 }
 
+static void a_store_of_many_bytes_is_seen_by_file_and_map(void)
+{
+    FOR_OFFSETS(offset) {
+        const char *path;
+        static unsigned char source[LARGE];
+        size_t size = 2 * region_page_size() + 7, stored;
+        region_file file = open_new_file(LARGE, &path);
+        unsigned char *bytes = map(file, REGION_WRITE, offset, size);
+        CHECK(bytes);
+        for (size_t i = 0; i < size; i++) source[i] = (unsigned char)~pattern(offset + i);
+        for (int round = 0; round < 2; round++) {
+            CHECK(region_evict(file, offset, bytes, size, 1) == 0);
+            stored = region_store(file, offset + 1, bytes + 1, source + 1, size - 2);
+            CHECK(stored <= size - 2);
+            memcpy(bytes + 1 + stored, source + 1 + stored, size - 2 - stored);
+            CHECK(memcmp(bytes + 1, source + 1, size - 2) == 0);
+            CHECK(bytes[0] == pattern(offset) && bytes[size - 1] == pattern(offset + size - 1));
+        }
+        if (region_file_resize(file, offset + 1, 0) == 0) { /* Windows cuts nothing off that is mapped */
+            region_info info;
+            CHECK(region_store(file, offset, bytes, source, size) == 0);
+            CHECK(region_file_info(file, &info) == 0 && info.size == offset + 1);
+        }
+        CHECK(region_unmap(bytes, size) == 0);
+        CHECK(region_file_close(file) == 0);
+    }
+}
+
 static void a_private_map_never_changes_the_file(void)
 {
     FOR_OFFSETS(offset) for (int writable = 0; writable < 2; writable++) {
@@ -1174,6 +1202,7 @@ static const struct {
     TEST(a_map_may_reach_the_end_of_a_file_of_any_size),
     TEST(a_size_of_zero_does_nothing),
     TEST(stores_reach_the_file_and_nothing_beside_it),
+    TEST(a_store_of_many_bytes_is_seen_by_file_and_map),
     TEST(a_private_map_never_changes_the_file),
     TEST(a_read_only_file_cannot_be_mapped_for_writing),
     TEST(maps_of_one_file_see_the_same_bytes),

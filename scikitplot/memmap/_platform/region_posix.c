@@ -351,6 +351,35 @@ int region_flush(region_file file, uint64_t offset, void *address, size_t size, 
     return 0;
 }
 
+static int is_resident(void *address)
+{
+    unsigned char resident = 0;
+    size_t size = 1;
+    widen(&address, &size);
+    return mincore(address, size, (void *)&resident) == 0 && (resident & 1);
+}
+
+size_t region_store(region_file file, uint64_t offset, void *address, const void *source, size_t size)
+{
+    static const int elsewhere = O_APPEND | O_SYNC
+#ifdef O_DIRECT
+                                 | O_DIRECT
+#endif
+        ;
+    struct stat st;
+    size_t stored = 0;
+    int fd = (int)file, flags = fcntl(fd, F_GETFL);
+    if (flags == -1 || flags & elsewhere) return 0; /* a file object's: it would not write here, or wait for the disk */
+    if (fstat(fd, &st) || (uint64_t)st.st_size < offset + size) return 0;
+    if (is_resident(address) && is_resident((char *)address + size - 1)) return 0;
+    while (stored < size) {
+        ssize_t written = pwrite(fd, (const char *)source + stored, size - stored, (off_t)(offset + stored));
+        if (written > 0) stored += (size_t)written;
+        else if (written == 0 || errno != EINTR) break;
+    }
+    return stored;
+}
+
 int region_advise(void *address, size_t size, region_access access)
 {
     static const int advice[] = {

@@ -501,6 +501,17 @@ int region_flush(region_file file, uint64_t offset, void *address, size_t size, 
     return error == ERROR_ACCESS_DENIED ? 0 : error; /* through a handle that cannot write nothing was stored */
 }
 
+/* Windows promises no coherence of mappings and writes. */
+size_t region_store(region_file file, uint64_t offset, void *address, const void *source, size_t size)
+{
+    (void)file;
+    (void)offset;
+    (void)address;
+    (void)source;
+    (void)size;
+    return 0;
+}
+
 int region_advise(void *address, size_t size, region_access access)
 {
     (void)address, (void)size, (void)access; /* Windows knows such advice for reads only */
