@@ -406,9 +406,9 @@ cdef class MapCore:
         rows = value
         if cnp.PyArray_NBYTES(rows) < LONG_STORE or not cnp.PyArray_IS_C_CONTIGUOUS(rows) or rows.ndim == 0:
             return False
-        if not (PySlice_Check(key) or key is Ellipsis) or rows.ndim != self.ndim_ or rows.ndim > 1 and self.order != "C":
+        if not (PySlice_Check(key) or key is Ellipsis) or rows.ndim > 1 and self.order != "C":
             return False
-        if rows.dtype != self.dtype or (<object>rows).shape[1:] != self.shape[1:]:
+        if rows.ndim != self.ndim_ or rows.dtype != self.dtype or (<object>rows).shape[1:] != self.shape[1:]:
             return False
         PySlice_Unpack(slice(None) if key is Ellipsis else key, &start, &stop, &step)
         enter(region)

@@ -48,6 +48,8 @@ cdef class Region:
     cdef readonly uint64_t offset
     cdef readonly object path
     cdef File own_file
+    cdef File memory  # what shared memory is found by, as long as it is open
+    cdef readonly object token  # and by which name
     cdef region_info seen
     cdef bint on_file
     cdef shared_int advised
@@ -85,6 +87,7 @@ cdef class Lease:
 cdef void copy_bytes(void *target, const void *source, size_t size) noexcept nogil
 cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file)
 cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared)
+cpdef Region map_token(str token, uint64_t offset, Py_ssize_t nbytes)
 
 cdef shared_int maybe_behind  # others may have put a handler in front of ours, since a fork or since a map was opened
 cdef void rearm() noexcept

@@ -23,8 +23,9 @@ from .libregion cimport (
     region_directory_sync, region_error_text, region_evict, region_file, region_file_close, region_file_create,
     region_file_create_nameless, region_file_duplicate, region_file_info, region_file_link, region_file_open,
     region_file_resize, region_flush, region_info, region_intent, region_kind, region_lock, region_map,
-    region_map_anonymous, region_page_size, region_path_info, region_request, region_residency,
-    region_resize, region_resize_anonymous, region_unlock, region_unmap,
+    region_map_anonymous, region_memory_create, region_memory_map, region_memory_open, region_page_size,
+    region_path_info, region_request, region_residency, region_resize, region_resize_anonymous, region_unlock,
+    region_unmap,
 )
 
 import os
@@ -372,6 +373,7 @@ cdef class Region:
         part.nbytes = nbytes
         part.writable = self.writable
         part.shared = self.shared
+        part.token = self.token
         part.damage = self.damage
         return part
 
@@ -406,7 +408,7 @@ cdef class Region:
         raise ValueError(f"MemMap is closed: {name}")
 
     cdef void unmap(self) noexcept:
-        cdef File file
+        cdef File file, memory
         cdef void *address = self.address
         cdef size_t nbytes = self.nbytes
         self.address = NULL
@@ -420,10 +422,12 @@ cdef class Region:
                 region_unmap(address, nbytes)
         with cython.critical_section(self):  # somebody may be asking for the file
             self.parent = None
-            file = self.own_file
-            self.own_file = None
+            file, memory = self.own_file, self.memory
+            self.own_file = self.memory = None
         if file is not None:
             file.close()  # without the GIL, an object dies only when the thread that made it gets to that
+        if memory is not None:
+            memory.close()
 
     cdef void orphan(self) noexcept:
         """In the child of a fork: a thread that was resizing or closing this region does not exist here."""
@@ -432,7 +436,7 @@ cdef class Region:
             self.is_orphan = found == USERS_RESIZING
             self.unwatch()
             self.address = NULL  # nobody knows which part of which mapping is still there
-            self.own_file = None
+            self.own_file = self.memory = None
             users_set(&self.users, USERS_GONE)
 
     @property
@@ -488,7 +492,7 @@ cdef class Region:
             with nogil:
                 code = fault_revoke(self.guard, self.address, self.nbytes, self.writable)
             with cython.critical_section(self):
-                self.own_file = None
+                self.own_file = self.memory = None
         leave(self)
         check(code, self.path)
         return first
@@ -751,12 +755,39 @@ cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bin
 
 
 cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared):
-    """Map zero-filled memory; `shared`: with the children of a later fork."""
+    """Map zero-filled memory; `shared`: with the children of a later fork, and with who has its token."""
     cdef Region region = Region.__new__(Region)
-    check_mapped(region_map_anonymous(nbytes, shared, <void **>&region.address), nbytes, None)
+    cdef File memory = File.__new__(File)
+    cdef bytes name
+    cdef int code = errno.ENOSYS
+    if shared:
+        name = b"memmap-" + os.urandom(16).hex().encode()
+        code = region_memory_create(name, nbytes, &memory.handle)
+    if code == errno.ENOSYS:
+        check_mapped(region_map_anonymous(nbytes, shared, <void **>&region.address), nbytes, None)
+    else:
+        check_mapped(code, nbytes, None)
+        check_mapped(region_memory_map(memory.handle, 0, nbytes, <void **>&region.address), nbytes, None)
+        region.memory = memory
+        region.token = f"{os.getpid()}:{name.decode()}"
     region.nbytes = nbytes
     region.writable = True
     region.shared = shared
+    return region
+
+
+cpdef Region map_token(str token, uint64_t offset, Py_ssize_t nbytes):
+    """Map a part of the memory that a token names."""
+    cdef Region region = Region.__new__(Region)
+    cdef File memory = File.__new__(File)
+    maker, _, name = token.partition(":")
+    check(region_memory_open(encoded(name), int(maker), &memory.handle), None)
+    check_mapped(region_memory_map(memory.handle, offset, nbytes, <void **>&region.address), nbytes, None)
+    region.token = token
+    region.offset = offset
+    region.nbytes = nbytes
+    region.writable = True
+    region.shared = True
     return region
 
 

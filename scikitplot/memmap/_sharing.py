@@ -1,4 +1,4 @@
-"""Pickling by reference: a pickle names a file and says how to recognise it."""
+"""Pickling by reference: a pickle names a file and says how to recognise it, or names shared memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._modes import Access, Order
-from ._region import FileInfo
+from ._core import MapCore
+from ._layout import end_of, resolve
+from ._modes import MODES, Access, Order
+from ._region import FileInfo, map_token
 
 if TYPE_CHECKING:
     from ._map import MemMap
@@ -69,7 +71,13 @@ def reference(mm: MemMap) -> tuple[Any, ...]:
             'A map of mode "c" cannot be pickled, its changes are private: pickle one of mode "r", or mm[...]'
         )
     if info is None:
-        raise TypeError("Anonymous memory cannot be pickled by reference: pickle mm[...], or use a file")
+        token = mm._region.token
+        if token is None:
+            raise TypeError(
+                "This anonymous memory cannot be pickled by reference: on Linux and Windows, make it with "
+                "MemMap.anonymous(shape, shared=True); pickle mm[...], or use a file"
+            )
+        return reopen_memory, (type(mm), token, mm.dtype, mm.shape, mm.offset, mm.order, mm.access)
     if mm.path is None:
         raise TypeError("A map of a file object without a name cannot be pickled: open the file by its path")
     mode = "r" if mm.mode == "r" else "r+"
@@ -100,3 +108,22 @@ def reopen(
         mm.close()
         raise
     return mm
+
+
+def reopen_memory(
+    cls: type[MemMap],
+    token: str,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    offset: int,
+    order: Order,
+    access: Access,
+) -> MemMap:
+    """Map anonymous memory of another process."""
+    layout = resolve(dtype, shape, order, offset, None)
+    try:
+        region = map_token(token, offset, end_of(layout) - offset)
+    except FileNotFoundError:
+        text = "The shared memory is gone: the process that made it has closed it, or has ended"
+        raise FileNotFoundError(errno.ENOENT, text) from None
+    return MapCore._over(cls, region, layout, MODES["r+"], access, False, True)

@@ -46,6 +46,9 @@ cdef extern from "_platform/region.h" nogil:
 
     int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address)
     int region_map_anonymous(size_t size, int shared, void **address)
+    int region_memory_create(const char *name, size_t size, region_file *memory)
+    int region_memory_open(const char *name, uint64_t maker, region_file *memory)
+    int region_memory_map(region_file memory, uint64_t offset, size_t size, void **address)
     int region_unmap(void *address, size_t size)
     int region_resize_anonymous(size_t old_size, size_t size, void **address)
     int region_resize(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address)

@@ -61,6 +61,8 @@ static int rename_file(const char *from, const char *to)
 
 static int enter_directory(const char *path) { return SetCurrentDirectoryA(path) != 0; }
 
+static uint64_t this_process(void) { return GetCurrentProcessId(); }
+
 static int is_inherited(region_file file)
 {
     DWORD flags;
@@ -90,6 +92,7 @@ static int make_directory(const char *path) { return mkdir(path, 0777) == 0; }
 static int remove_file(const char *path) { return unlink(path) == 0; }
 static int rename_file(const char *from, const char *to) { return rename(from, to) == 0; }
 static int enter_directory(const char *path) { return chdir(path) == 0; }
+static uint64_t this_process(void) { return (uint64_t)getpid(); }
 static int is_inherited(region_file file) { return !(fcntl((int)file, F_GETFD) & FD_CLOEXEC); }
 
 static void make_fifo(char *path, size_t size)
@@ -867,6 +870,39 @@ static void disowned_memory_can_be_written_to_again(void)
     CHECK(region_unmap(bytes, size) == 0);
 }
 
+static void named_memory_is_found_as_long_as_it_is_open(void)
+{
+    char name[64];
+    region_file made, found;
+    unsigned char *bytes, *others;
+    size_t size = 3 * region_page_size() + 5;
+    snprintf(name, sizeof name, "test-region-%llu", (unsigned long long)this_process());
+    int error = region_memory_create(name, size, &made);
+#if defined(__linux__) || defined(_WIN32)
+    CHECK(error == 0);
+#else
+    CHECK(error != 0); /* nor is anything found then */
+#endif
+    CHECK(region_memory_open("test-region-nothing", this_process(), &found) != 0);
+    if (error) return;
+    CHECK(region_memory_map(made, 0, size, (void **)&bytes) == 0);
+    for (size_t i = 0; i < size; i++) CHECK(bytes[i] == 0);
+    for (size_t offset = 0; offset < size; offset += region_page_size() + 1) {
+        CHECK(region_memory_open(name, this_process(), &found) == 0);
+        CHECK(!is_inherited(found));
+        CHECK(region_memory_map(found, offset, size - offset, (void **)&others) == 0);
+        CHECK(region_file_close(found) == 0);
+        others[0] = (unsigned char)(offset % 251 + 1);
+        CHECK(bytes[offset] == others[0]);
+        CHECK(region_unmap(others, size - offset) == 0);
+    }
+    CHECK(region_memory_map(made, 0, 0, (void **)&others) == 0);
+    CHECK(region_file_close(made) == 0);
+    CHECK(region_memory_open(name, this_process(), &found) != 0);
+    CHECK(bytes[0] == 1); /* a map keeps the memory, not the name */
+    CHECK(region_unmap(bytes, size) == 0);
+}
+
 static void a_growing_map_keeps_its_bytes_and_gains_zeros(void)
 {
     const size_t sizes[] = {1, 3000, 200000}, wanted[] = {3001, 70000, 500000};
@@ -1216,6 +1252,7 @@ static const struct {
     TEST(what_anonymous_memory_lost_does_not_come_back),
     TEST(anonymous_memory_that_cannot_grow_stays_as_it_was),
     TEST(disowned_memory_can_be_written_to_again),
+    TEST(named_memory_is_found_as_long_as_it_is_open),
     TEST(a_growing_map_keeps_its_bytes_and_gains_zeros),
     TEST(a_shrinking_map_keeps_its_head),
     TEST(a_map_may_shrink_to_nothing_and_grow_again),

@@ -76,6 +76,13 @@ int region_map_anonymous(size_t size, int shared, void **address);
 /* Unmap the whole of a mapping. */
 int region_unmap(void *address, size_t size);
 
+/* Make zero-filled memory that other processes of the user can open by its name, for as long as this handle is open here.
+ * An error where the system knows no such memory. */
+int region_memory_create(const char *name, size_t size, region_file *memory);
+/* Open what process `maker` has made. */
+int region_memory_open(const char *name, uint64_t maker, region_file *memory);
+int region_memory_map(region_file memory, uint64_t offset, size_t size, void **address);
+
 /* Let the system take the contents of private anonymous memory, if it needs the pages; they can be written to again at any
  * time.  An error where the system does not know that. */
 int region_disown(void *address, size_t size);

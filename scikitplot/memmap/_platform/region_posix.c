@@ -1,10 +1,11 @@
 /* region_posix.c - region.h on Linux; on macOS compiled and never run. */
-#define _GNU_SOURCE           /* mremap, fallocate, sync_file_range, preadv2 */
+#define _GNU_SOURCE           /* mremap, fallocate, sync_file_range, preadv2, memfd_create */
 #define _DARWIN_C_SOURCE      /* F_FULLFSYNC, F_PREALLOCATE */
 #define _FILE_OFFSET_BITS 64  /* files beyond 2 GiB on 32-bit systems */
 
 #include "region.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -254,6 +255,76 @@ int region_map_anonymous(size_t size, int shared, void **address)
                           MAP_ANON | (shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE), REGION_NO_FILE, 0, address);
     if (!error && !shared) offer_large_pages(*address, size);
     return error;
+}
+
+#ifdef MFD_ALLOW_SEALING
+int region_memory_create(const char *name, size_t size, region_file *memory)
+{
+    if (size > INT64_MAX) return ENOMEM;
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) return errno;
+    int error = ftruncate(fd, (off_t)size) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) ? errno : 0;
+    if (error) close(fd);
+    else *memory = fd;
+    return error;
+}
+
+/* Whether an entry of a folder of /proc is the memory of some name. */
+static int is_memory(int folder, const char *entry, const char *name)
+{
+    char target[300], wanted[300];
+    ssize_t length = readlinkat(folder, entry, target, sizeof target);
+    int size = snprintf(wanted, sizeof wanted, "/memfd:%s (deleted)", name);
+    return length == size && memcmp(target, wanted, (size_t)size) == 0;
+}
+
+int region_memory_open(const char *name, uint64_t maker, region_file *memory)
+{
+    char path[64];
+    struct dirent *entry;
+    int error = ENOENT;
+    snprintf(path, sizeof path, "/proc/%llu/fd", (unsigned long long)maker);
+    DIR *open_there = opendir(path);
+    if (!open_there) return errno;
+    while (error == ENOENT && (entry = readdir(open_there))) {
+        if (!is_memory(dirfd(open_there), entry->d_name, name)) continue;
+        int fd = openat(dirfd(open_there), entry->d_name, O_RDWR | O_CLOEXEC);
+        if (fd < 0) {
+            error = errno;
+            continue;
+        }
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        if (is_memory(AT_FDCWD, path, name)) { /* still: another thread there may have closed it meanwhile */
+            *memory = fd;
+            error = 0;
+        } else {
+            close(fd);
+        }
+    }
+    closedir(open_there);
+    return error;
+}
+#else
+int region_memory_create(const char *name, size_t size, region_file *memory)
+{
+    (void)name;
+    (void)size;
+    (void)memory;
+    return ENOSYS;
+}
+
+int region_memory_open(const char *name, uint64_t maker, region_file *memory)
+{
+    (void)name;
+    (void)maker;
+    (void)memory;
+    return ENOSYS;
+}
+#endif
+
+int region_memory_map(region_file memory, uint64_t offset, size_t size, void **address)
+{
+    return region_map(memory, REGION_WRITE, offset, size, address);
 }
 
 int region_unmap(void *address, size_t size)

@@ -281,13 +281,17 @@ int region_directory_sync(const char *path)
 /* --- mappings ------------------------------------------------------------------------------------------------- */
 
 /* Map a part of a section, at `where` or anywhere (NULL), and close the section: the view keeps what it needs. */
-static int map_section(HANDLE section, DWORD access, uint64_t offset, size_t size, void *where, void **base)
+/* Map a section, with byte `offset` at `where` or anywhere (NULL). */
+static int map_section(HANDLE section, DWORD access, uint64_t offset, size_t size, void *where, void **address)
 {
-    void *view = MapViewOfFileEx(section, access, (DWORD)(offset >> 32), (DWORD)offset, size, where);
-    int error = view ? 0 : last_error();
-    CloseHandle(section);
-    if (!error) *base = view;
-    return error;
+    size_t extra = (size_t)(offset % system_info().dwAllocationGranularity); /* where a view may begin */
+    if (size > SIZE_MAX - extra) return ERROR_NOT_ENOUGH_MEMORY;
+    offset -= extra;
+    char *view = MapViewOfFileEx(section, access, (DWORD)(offset >> 32), (DWORD)offset, size + extra,
+                                 where ? (char *)where - extra : NULL);
+    if (!view) return last_error();
+    *address = view + extra;
+    return 0;
 }
 
 /* A section as large as the file: a larger one would make the file grow. */
@@ -310,19 +314,15 @@ static int map_at(region_file file, region_intent intent, uint64_t offset, size_
     } intents[] = {[REGION_READ] = {PAGE_READONLY, FILE_MAP_READ},
                    [REGION_WRITE] = {PAGE_READWRITE, FILE_MAP_WRITE},
                    [REGION_COPY] = {PAGE_WRITECOPY, FILE_MAP_COPY}};
-    size_t extra = (size_t)(offset % system_info().dwAllocationGranularity); /* where a view may begin */
     HANDLE section;
-    void *base;
     if (!size) {
         *address = nothing;
         return 0;
     }
-    if (size > SIZE_MAX - extra) return ERROR_NOT_ENOUGH_MEMORY;
     int error = open_section((HANDLE)file, intents[intent].protection, offset, size, &section);
     if (error) return error;
-    error = map_section(section, intents[intent].access, offset - extra, size + extra,
-                        where ? (char *)where - extra : NULL, &base);
-    if (!error) *address = (char *)base + extra;
+    error = map_section(section, intents[intent].access, offset, size, where, address);
+    CloseHandle(section);
     return error;
 }
 
@@ -339,6 +339,12 @@ static int map_private(size_t size, void **address)
     return 0;
 }
 
+/* Zero-filled memory; a name without "Global\\" is seen within the user's session. */
+static HANDLE make_section(size_t size, const wchar_t *name)
+{
+    return CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, (DWORD)((uint64_t)size >> 32), (DWORD)size, name);
+}
+
 int region_map_anonymous(size_t size, int shared, void **address)
 {
     if (!size) {
@@ -346,10 +352,45 @@ int region_map_anonymous(size_t size, int shared, void **address)
         return 0;
     }
     if (!shared) return map_private(size, address);
-    HANDLE section = CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, (DWORD)((uint64_t)size >> 32),
-                                        (DWORD)size, NULL);
+    HANDLE section = make_section(size, NULL);
     if (!section) return last_error();
-    return map_section(section, FILE_MAP_WRITE, 0, size, NULL, address);
+    int error = map_section(section, FILE_MAP_WRITE, 0, size, NULL, address);
+    CloseHandle(section);
+    return error;
+}
+
+int region_memory_create(const char *name, size_t size, region_file *memory)
+{
+    wchar_t *wide;
+    int error = to_wide(name, &wide);
+    if (error) return error;
+    HANDLE section = make_section(size ? size : 1, wide);
+    if (!section) error = last_error();
+    else *memory = (region_file)section;
+    free(wide);
+    return error;
+}
+
+int region_memory_open(const char *name, uint64_t maker, region_file *memory)
+{
+    wchar_t *wide;
+    (void)maker; /* the name goes with its handle */
+    int error = to_wide(name, &wide);
+    if (error) return error;
+    HANDLE section = OpenFileMappingW(FILE_MAP_WRITE, FALSE, wide);
+    if (!section) error = last_error();
+    else *memory = (region_file)section;
+    free(wide);
+    return error;
+}
+
+int region_memory_map(region_file memory, uint64_t offset, size_t size, void **address)
+{
+    if (!size) {
+        *address = nothing;
+        return 0;
+    }
+    return map_section((HANDLE)memory, FILE_MAP_WRITE, offset, size, NULL, address);
 }
 
 /* The allocation that an address is in. */
