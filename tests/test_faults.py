@@ -84,6 +84,11 @@ def store():
     {store}
 assert "truncated" in str(raises(store))
 assert os.path.getsize("data.bin") == PAGE
+regrow()
+before = open("data.bin", "rb").read()
+ROWS += 1
+raises(store)  # nothing reaches the file of a map that is damaged
+assert open("data.bin", "rb").read() == before
 mm.close()
 """)
 

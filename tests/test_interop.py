@@ -35,6 +35,14 @@ def test_dlpack_is_refused_for_read_only_maps_and_the_error_names_mode_c(table):
         mm.__dlpack__()
 
 
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.1.0", reason="NumPy 2.0 makes no copies for DLPack")
+def test_dlpack_copies_read_only_memory_where_a_copy_is_asked_for(table):
+    with MemMap.open(table, dtype="<f4") as mm:
+        copied = np.from_dlpack(mm, copy=True)
+    assert mm.closed
+    assert np.array_equal(copied, np.arange(60))
+
+
 def test_dlpack_refuses_what_numpy_refuses_and_leaves_no_view(make_file):
     swapped = ">f4" if sys.byteorder == "little" else "<f4"
     with MemMap.open(make_file(bytes(16)), "c", dtype=swapped) as mm, pytest.raises(BufferError) as caught:

@@ -70,14 +70,24 @@ assert not mm.damaged
 """)
 
 
-@pytest.mark.filterwarnings("ignore:Creating a tensor from a list of numpy.ndarrays is extremely slow")
-@pytest.mark.parametrize("make", ["asarray", "as_tensor", "tensor"])
+@pytest.mark.parametrize("make", ["asarray", "as_tensor", "tensor", "from_dlpack"])
 def test_torch_takes_the_numbers_of_a_map_for_what_they_are(make_file, make):
     import torch
 
-    with MemMap.open(make_file(np.arange(6, dtype="<i2")), dtype="<i2", shape=(2, 3)) as mm:
+    with MemMap.open(make_file(np.arange(6, dtype="<i2")), "c", dtype="<i2", shape=(2, 3)) as mm:
         tensor = getattr(torch, make)(mm)
         assert (tensor.dtype, tensor.tolist()) == (torch.int16, [[0, 1, 2], [3, 4, 5]])
+        tensor.add_(1)
+        assert mm[1, 2] == (5 if make == "tensor" else 6)
+        del tensor
+
+
+@pytest.mark.parametrize("make", ["asarray", "as_tensor", "tensor", "from_dlpack"])
+def test_torch_is_told_the_way_out_where_memory_may_only_be_read(make_file, make):
+    import torch
+
+    with MemMap.open(make_file(bytes(8)), dtype="<i2") as mm, pytest.raises(BufferError, match='mode="c"'):
+        getattr(torch, make)(mm)
 
 
 def test_what_torch_changes_in_place_stays_in_a_private_map(make_file):
@@ -88,3 +98,18 @@ def test_what_torch_changes_in_place_stays_in_a_private_map(make_file):
         torch.from_numpy(mm[...]).add_(1)
         assert mm[-1] == 1
     assert path.read_bytes() == bytes(4096)
+
+
+@pytest.mark.parametrize("options", ["", "shuffle=True", "num_workers=2", "collate_fn=torch.from_numpy"])
+def test_a_map_is_a_dataset_whose_batches_are_gathered(load, options):
+    load(f"""
+read = torch.cat(list(DataLoader(mm, batch_size=10, {options}))).numpy()
+assert read.shape == array.shape and read.dtype == array.dtype
+assert np.array_equal(read[read[:, 0].argsort()], array)
+with mm.window(0, 64) as part:
+    asked = []
+    type(part).gather = lambda self, rows, gather=type(part).gather: (asked.append(len(rows)), gather(self, rows))[1]
+    list(DataLoader(part, batch_size=10))
+    assert asked == [10] * 6 + [4]
+mm.close()
+""")

@@ -413,6 +413,7 @@ cdef class MapCore:
         PySlice_Unpack(slice(None) if key is Ellipsis else key, &start, &stop, &step)
         enter(region)
         try:
+            check_damage(region)
             if PySlice_AdjustIndices(self.dims[0], &start, &stop, step) != cnp.PyArray_DIM(rows, 0) or step != 1:
                 return False
             store(region, start * self.steps[0], cnp.PyArray_BYTES(rows), cnp.PyArray_NBYTES(rows))
@@ -721,11 +722,12 @@ cdef class MapCore:
             raise ValueError(f"Expected a contiguous buffer: {error}") from None
         try:
             place = self.enter_range(offset, view.len, &nbytes)
-            if flags & PyBUF_WRITABLE:
-                copy(<char *>view.buf, place, nbytes)
-            else:
-                store(self._region, place - self._region.address, <char *>view.buf, nbytes)
             try:
+                check_damage(self._region)
+                if flags & PyBUF_WRITABLE:
+                    copy(<char *>view.buf, place, nbytes)
+                else:
+                    store(self._region, place - self._region.address, <char *>view.buf, nbytes)
                 check_damage(self._region)
             finally:
                 leave(self._region)
@@ -743,15 +745,15 @@ cdef inline bint holds_objects(buffer) except -1:
 
 cdef object empty(tuple shape, cnp.dtype dtype):
     """An array for a result: if it is large, in the memory of earlier ones, unless the program has its own ways."""
-    nbytes = math.prod(shape, start=dtype.itemsize)
-    handler = PyDataMem_GetHandler()
-    if not RESULT_LARGE <= nbytes <= RESULT_LARGEST or handler is not <object>PyDataMem_DefaultHandler:
-        return np.empty(shape, dtype)
-    PyDataMem_SetHandler(RESULT_MEMORY)
-    try:
-        return np.empty(shape, dtype)
-    finally:
-        PyDataMem_SetHandler(handler)
+    if RESULT_LARGE <= math.prod(shape, start=dtype.itemsize) <= RESULT_LARGEST:
+        handler = PyDataMem_GetHandler()
+        if handler is <object>PyDataMem_DefaultHandler:
+            PyDataMem_SetHandler(RESULT_MEMORY)
+            try:
+                return np.empty(shape, dtype)
+            finally:
+                PyDataMem_SetHandler(handler)
+    return np.empty(shape, dtype)
 
 
 cdef object index_array(rows, length):
@@ -772,16 +774,16 @@ cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexc
 cdef void store(Region region, Py_ssize_t offset, const char *source, Py_ssize_t nbytes):
     """Copy into a region, which is entered. What is copied may lie in it."""
     cdef char *place = region.address + offset
+    cdef Py_ssize_t stored = 0
     cdef bint overlaps = place - nbytes < source < place + nbytes
     cdef region_file handle
-    cdef Py_ssize_t stored = 0
-    cdef File file = None
-    if nbytes >= LONG_STORE and region.on_file and region.shared and not overlaps:
+    cdef File file
+    if nbytes >= LONG_STORE and region.on_file and region.shared and not (overlaps or region.damage[0]):
         file = region.file
-    if file is not None:
-        handle = file.handle
-        with nogil:
-            stored = region_store(handle, region.offset + offset, place, source, nbytes)
+        if file is not None:
+            handle = file.handle
+            with nogil:
+                stored = region_store(handle, region.offset + offset, place, source, nbytes)
     copy(place + stored, source + stored, nbytes - stored)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def dlpack(mm: MemMap, options: dict[str, Any]) -> Any:
     """Hand the memory over as NumPy does, whose array stays alive with it."""
     mm._check_open()
-    if not mm.writable:
+    if not mm.writable and options.get("copy") is not True:
         raise BufferError(
             "DLPack's consumers may write to this memory, and crash: "
             'open the file with mode="c", whose changes stay private, or hand over mm[...].copy()'

@@ -298,7 +298,9 @@ class MemMap(MapCore):
         order : {"C", "F"}, default "C"
             Memory layout.
         shared : bool, default False
-            Share the memory with child processes made by fork from now on, instead of giving each its own copy.
+            Share the memory with child processes made by fork from now on, instead of giving each its own copy; and
+            with other processes of the same user that get a pickle of the map, while this one has it open. (On
+            macOS by fork only.)
 
         Returns
         -------

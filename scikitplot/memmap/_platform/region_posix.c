@@ -20,6 +20,9 @@
 #ifndef MAP_NORESERVE
 #define MAP_NORESERVE 0
 #endif
+#ifndef O_DIRECT
+#define O_DIRECT 0
+#endif
 
 enum { LARGE = 1 << 22 }; /* bytes: from here on NumPy has its arrays in large pages, too */
 
@@ -432,15 +435,10 @@ static int is_resident(void *address)
 
 size_t region_store(region_file file, uint64_t offset, void *address, const void *source, size_t size)
 {
-    static const int elsewhere = O_APPEND | O_SYNC
-#ifdef O_DIRECT
-                                 | O_DIRECT
-#endif
-        ;
     struct stat st;
     size_t stored = 0;
     int fd = (int)file, flags = fcntl(fd, F_GETFL);
-    if (flags == -1 || flags & elsewhere) return 0; /* a file object's: it would not write here, or wait for the disk */
+    if (flags == -1 || flags & (O_APPEND | O_SYNC | O_DIRECT)) return 0; /* would not write here, or wait for the disk */
     if (fstat(fd, &st) || (uint64_t)st.st_size < offset + size) return 0;
     if (is_resident(address) && is_resident((char *)address + size - 1)) return 0;
     while (stored < size) {

@@ -280,8 +280,7 @@ int region_directory_sync(const char *path)
 
 /* --- mappings ------------------------------------------------------------------------------------------------- */
 
-/* Map a part of a section, at `where` or anywhere (NULL), and close the section: the view keeps what it needs. */
-/* Map a section, with byte `offset` at `where` or anywhere (NULL). */
+/* Map a part of a section, with byte `offset` at `where` or anywhere (NULL); the view keeps of it what it needs. */
 static int map_section(HANDLE section, DWORD access, uint64_t offset, size_t size, void *where, void **address)
 {
     size_t extra = (size_t)(offset % system_info().dwAllocationGranularity); /* where a view may begin */
