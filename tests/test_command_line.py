@@ -1,6 +1,7 @@
 """``python -m scikitplot.memmap``."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -77,7 +78,15 @@ def test_what_cannot_be_mapped_is_a_line_on_stderr_and_status_1(words, says, cap
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["open", "x"], ["info"], ["info", "x", "--dtype", "nonsense"], ["info", "x", "--shape", "a"]]
+    "words",
+    [
+        [],
+        ["open", "x"],
+        ["info"],
+        ["info", "x", "--dtype", "nonsense"],
+        ["info", "x", "--shape", "a"],
+        ["info", "x", "--dtype", "(,)f4"],
+    ],
 )
 def test_wrong_words_are_status_2(words, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -90,3 +99,14 @@ def test_the_module_runs_as_a_program(table):
     command = [sys.executable, "-W", "error", "-m", "scikitplot.memmap", "info", table, "--json"]
     done = subprocess.run(command, cwd=Path(table).parent, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["nbytes"] == 1 << 16
+
+
+@pytest.mark.linux
+def test_a_file_name_need_not_be_text(tmp_path):
+    path = os.fsencode(tmp_path) + b"/\xff.bin"
+    with open(path, "wb") as file:
+        file.write(bytes(10))
+    command = [sys.executable, "-W", "error", "-m", "scikitplot.memmap", "info", path]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert r"\udcff.bin" in done.stdout

@@ -17,7 +17,8 @@ def test_html_is_a_table_with_the_layout(make_file):
         assert fact in shown
     assert "closed" in mm._repr_html_()
     assert "0x" not in shown
-    assert "anonymous" not in MemMap.anonymous(1, shared=True).detach().__class__.__name__
+    with MemMap.anonymous(3) as mm:
+        assert "<td>none</td>" in mm._repr_html_()
 
 
 @pytest.mark.consumers
@@ -45,13 +46,14 @@ def test_the_picture_touches_no_page_and_makes_a_figure_if_there_is_none(make_fi
     import matplotlib
 
     matplotlib.use("Agg")
-    path = make_file(np.ones(1 << 20, "u1"))
+    path = make_file(np.ones(1 << 20, "u1"), name=r"a$\b$.bin")
     cool(path)
     with MemMap.open(path) as mm:
         before = mm.residency().sum()
         axes = plot_residency(mm)
         assert str(path) in axes.get_title()
         assert mm.residency().sum() == before
+    axes.figure.canvas.draw()
     matplotlib.pyplot.close(axes.figure)
 
 

@@ -1,5 +1,6 @@
 """DLPack, Arrow, Dask, and torch's way to fetch a batch."""
 
+import os
 import sys
 
 import numpy as np
@@ -113,6 +114,13 @@ def test_arrow_refuses_what_has_no_rows_and_leaves_no_view(make_file):
     with MemMap.open(path, dtype="<c8") as mm, pytest.raises(NotImplementedError) as caught:
         mm.__arrow_array__()
     assert mm.closed
+    schema = pyarrow.date32().__arrow_c_schema__()
+    with MemMap.open(path, dtype="<f4") as mm, pytest.raises(NotImplementedError, match="cast") as caught:
+        mm.__arrow_c_array__(schema)
+    assert mm.closed
+    with MemMap.open(path, dtype="<f4", shape=(4, 0)) as mm, pytest.raises(ValueError, match="length 0") as caught:
+        mm.__arrow_array__()
+    assert mm.closed
     with MemMap.open(path, dtype="<f4", shape=(2, 2)) as mm, pytest.raises(NotImplementedError, match="cast") as caught:
         mm.__arrow_array__(pyarrow.int32())
     assert mm.closed
@@ -129,8 +137,13 @@ def test_a_dask_token_names_what_is_in_the_file(make_file):
     first = token()
     assert token() == first
     assert len({first, token(offset=4), token(shape=(2, 3)), token(shape=(2, 3), order="F")}) == 4
+    make_file(np.arange(6, dtype="<f4"))
+    os.utime(path, ns=(0, 10**18))
+    again = token()
+    assert again != first
     make_file(np.arange(7, dtype="<f4"))
-    assert token() != first
+    os.utime(path, ns=(0, 10**18))
+    assert token() != again
 
 
 @pytest.mark.parametrize("mode", ["r+", "c"])

@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -150,15 +151,12 @@ def test_after_views_outlived_the_map_it_is_still_gone():
 
 def test_after_the_maker_was_killed_nothing_is_left(maker):
     process, code = maker
-    before = sorted(os.listdir("/dev/shm")) if sys.platform == "linux" else []
     with pickle.loads(code) as mm:
         mm[0] = 6
         process.kill()
         process.wait()
         check_gone(code)
         assert mm[...].tolist() == [6, *[5] * 9]
-    if sys.platform == "linux":
-        assert sorted(os.listdir("/dev/shm")) == before
 
 
 @pytest.mark.linux
@@ -167,6 +165,44 @@ def test_another_user_gets_no_memory(maker, run_unprivileged):
         pytest.skip("needs root, to become another user")
     said = run_unprivileged("import pickle; print(error_of(pickle.loads, bytes.fromhex(sys.argv[2])))", maker[1].hex())
     assert said.startswith("PermissionError")
+    assert "process that made it has ended, is another user's" in said
+
+
+@pytest.mark.linux
+def test_memory_of_a_process_that_nobody_has_waited_for_is_out_of_reach(run_unprivileged):
+    said = run_unprivileged("""
+import pickle
+read, write = os.pipe()
+if (child := os.fork()) == 0:
+    mm = MemMap.anonymous(10, shared=True)
+    os.write(write, pickle.dumps(mm))
+    os.read(os.pipe()[0], 1)
+code = os.read(read, 4096)
+os.kill(child, 9)
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+print(error_of(pickle.loads, code))
+""")
+    assert "process that made it has ended" in said or "has closed it, or has ended" in said
+
+
+@pytest.mark.linux
+@pytest.mark.native
+def test_where_the_system_gives_no_name_forks_still_share_and_pickles_say_so(run_python):
+    assert run_python("""
+import os, pickle, resource
+from scikitplot.memmap import MemMap
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+with MemMap.anonymous(1 << 20, shared=True) as mm:
+    if (child := os.fork()) == 0:
+        mm[-1] = 7
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert mm[-1] == 7
+    try:
+        pickle.dumps(mm)
+    except TypeError as error:
+        print(error)
+""").startswith("This anonymous memory cannot be pickled by reference, the system let us make none with a name")
 
 
 @pytest.mark.linux
@@ -201,8 +237,9 @@ def test_what_the_pickle_shows_is_no_descriptor_and_no_address(mm):
     address = mm[...].__array_interface__["data"][0]
     assert str(address).encode() not in code
     assert address.to_bytes(8, "little") not in code
-    for name in os.listdir("/proc/self/fd") if sys.platform == "linux" else ():
-        assert f"/fd/{name}".encode() not in code
+    with MemMap.anonymous((4, 3), dtype="<i4", order="F", shared=True) as other:  # has other descriptors
+        names = [re.search(rb"memmap-[0-9a-f]{32}", pickle.dumps(map_))[0] for map_ in (mm, other)]
+        assert code.replace(names[0], names[1]) == pickle.dumps(other)
 
 
 @pytest.mark.linux

@@ -128,6 +128,37 @@ def test_rows_of_the_map_itself_are_moved_as_in_numpy(table, shift):
         assert np.array_equal(mm[...], expected)
 
 
+def test_an_index_that_changes_the_value_changes_no_more_than_in_numpy(table):
+    class Start:
+        def __index__(self):
+            value.resize((ROWS.size // 2, 2), refcheck=False)
+            return 0
+
+    value = np.ones((ROWS.size // 2, 1), "<u4")
+    with MemMap.open(table, "r+", dtype="<u4", shape=(-1, 1)) as mm:
+        with pytest.raises(ValueError, match="could not broadcast"):
+            mm[Start() : ROWS.size // 2] = value
+        assert np.array_equal(mm[:, 0], ROWS)
+
+
+@pytest.mark.linux
+@pytest.mark.native
+def test_a_limit_of_file_sizes_does_not_end_the_process(table, run_python):
+    code = """
+import resource, signal, sys
+import numpy as np
+from scikitplot.memmap import MemMap
+
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+with MemMap.open(sys.argv[1], "r+", dtype="<u4") as mm:
+    mm.evict()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+    mm[:] = np.full(len(mm), 7, "<u4")
+    print((mm[...] == 7).all())
+"""
+    assert run_python(code, table) == "True"
+
+
 @pytest.mark.posix
 def test_a_file_object_that_appends_is_stored_into_where_it_is_mapped(table):
     with open(table, "a+b") as file, MemMap.open(file, "r+", dtype="<u4") as mm:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +30,18 @@ def parse(words: list[str]) -> argparse.Namespace:
     def integers(text: str) -> tuple[int, ...]:
         return tuple(int(number) for number in text.split(","))
 
+    def dtype(text: str) -> np.dtype[Any]:
+        try:
+            return np.dtype(text)
+        except SyntaxError:
+            raise ValueError from None
+
     parser = argparse.ArgumentParser(prog="python -m scikitplot.memmap", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
     for name, meaning in COMMANDS.items():
         command = commands.add_parser(name, help=meaning, description=meaning)
         command.add_argument("file")
-        command.add_argument("--dtype", type=np.dtype, default="u1", help='of NumPy, for instance "<f4"')
+        command.add_argument("--dtype", type=dtype, default="u1", help='of NumPy, for instance "<f4"')
         command.add_argument("--shape", type=integers, help="for instance -1,384; -1 is inferred")
         command.add_argument("--offset", type=int, default=0, help="where the data starts, in bytes")
         command.add_argument("--order", choices=ORDERS, default="C")
@@ -94,4 +101,5 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names need not be text
     sys.exit(main())

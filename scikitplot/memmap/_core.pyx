@@ -85,6 +85,7 @@ cdef enum:
     LARGEST_SCALAR = 32     # bytes, of those that are copied as they are: a complex of two long doubles
     LONG_COPY = 1 << 15     # bytes: a copy from here on costs more than letting other threads run
     LONG_STORE = 1 << 20    # bytes: from here on it is looked whether a write to the file is faster
+    STORE_PIECE = 1 << 24   # bytes, of which that is looked at
 
 
 cdef inline Py_ssize_t clipped(object number) except? -1:
@@ -401,16 +402,16 @@ cdef class MapCore:
         cdef Py_ssize_t start, stop, step
         cdef cnp.ndarray rows
         cdef Region region = self._region
-        if type(value) is not np.ndarray or not region.on_file:
+        if type(value) is not np.ndarray or not region.on_file or not (PySlice_Check(key) or key is Ellipsis):
             return False
+        PySlice_Unpack(slice(None) if key is Ellipsis else key, &start, &stop, &step)  # first: may change the value
         rows = value
         if cnp.PyArray_NBYTES(rows) < LONG_STORE or not cnp.PyArray_IS_C_CONTIGUOUS(rows) or rows.ndim == 0:
             return False
-        if not (PySlice_Check(key) or key is Ellipsis) or rows.ndim > 1 and self.order != "C":
+        if rows.ndim != self.ndim_ or rows.ndim > 1 and self.order != "C":
             return False
-        if rows.ndim != self.ndim_ or rows.dtype != self.dtype or (<object>rows).shape[1:] != self.shape[1:]:
+        if rows.dtype != self.dtype or (<object>rows).shape[1:] != self.shape[1:]:
             return False
-        PySlice_Unpack(slice(None) if key is Ellipsis else key, &start, &stop, &step)
         enter(region)
         try:
             check_damage(region)
@@ -774,17 +775,23 @@ cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexc
 cdef void store(Region region, Py_ssize_t offset, const char *source, Py_ssize_t nbytes):
     """Copy into a region, which is entered. What is copied may lie in it."""
     cdef char *place = region.address + offset
-    cdef Py_ssize_t stored = 0
-    cdef bint overlaps = place - nbytes < source < place + nbytes
+    cdef uintptr_t here = <uintptr_t>place, there = <uintptr_t>source
+    cdef bint overlaps = max(here, there) - min(here, there) < <size_t>nbytes
+    cdef Py_ssize_t at = 0, piece, stored
     cdef region_file handle
     cdef File file
-    if nbytes >= LONG_STORE and region.on_file and region.shared and not (overlaps or region.damage[0]):
+    if nbytes >= LONG_STORE and region.on_file and region.shared and not overlaps:
         file = region.file
         if file is not None:
             handle = file.handle
-            with nogil:
-                stored = region_store(handle, region.offset + offset, place, source, nbytes)
-    copy(place + stored, source + stored, nbytes - stored)
+            # in pieces: the map may be closed meanwhile, and lose pages
+            while at < nbytes and not is_closed(region) and not region.damage[0]:
+                piece = min(nbytes - at, <Py_ssize_t>STORE_PIECE)
+                with nogil:
+                    stored = region_store(handle, region.offset + offset + at, place + at, source + at, piece)
+                copy(place + at + stored, source + at + stored, piece - stored)
+                at += piece
+    copy(place + at, source + at, nbytes - at)
 
 
 def after_fork():

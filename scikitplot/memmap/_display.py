@@ -108,8 +108,8 @@ def plot_residency(mm: MemMap, ax: Axes | None = None) -> Axes:
         ylim=(0, 1),
         xlabel="MiB from the start of the map",
         ylabel="share in memory",
-        title=f"{mm.path or 'anonymous'}: {share(flags)}",
     )
+    ax.set_title(f"{mm.path or 'anonymous'}: {share(flags)}", parse_math=False)  # a path may have dollar signs
     return ax
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._region import FileInfo
@@ -22,8 +24,8 @@ def dlpack(mm: MemMap, options: dict[str, Any]) -> Any:
     return mm.to_numpy().__dlpack__(**options)
 
 
-def arrow(mm: MemMap, type: Any = None) -> Any:
-    """Make a pyarrow.Array of the rows: of fixed-size lists if they have dimensions."""
+def arrow(mm: MemMap, type: Any = None, finish: Callable[[Any], Any] = lambda rows: rows) -> Any:
+    """Make a pyarrow.Array of the rows, of fixed-size lists if they have dimensions, and of it what `finish` makes."""
     try:
         import pyarrow  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:
@@ -31,13 +33,18 @@ def arrow(mm: MemMap, type: Any = None) -> Any:
     mm._check_open()
     if mm.ndim == 0:
         raise ValueError("A map of no dimensions has no rows")
-    if mm.ndim == 1:
-        return pyarrow.array(mm.to_numpy(), type=type)
-    rows = pyarrow.array(mm.to_numpy().reshape(-1))
+    if 0 in mm.shape[1:]:
+        raise ValueError(f"Arrow has no fixed-size lists of length 0: the rows have the shape {mm.shape[1:]}")
+    rows = None
     try:
-        for length in reversed(mm.shape[1:]):
-            rows = pyarrow.FixedSizeListArray.from_arrays(rows, length)
-        return rows if type is None else rows.cast(type)
+        if mm.ndim == 1:
+            rows = pyarrow.array(mm.to_numpy(), type=type)
+        else:
+            rows = pyarrow.array(mm.to_numpy().reshape(-1))
+            for length in reversed(mm.shape[1:]):
+                rows = pyarrow.FixedSizeListArray.from_arrays(rows, length)
+            rows = rows if type is None else rows.cast(type)
+        return finish(rows)
     except Exception as error:
         raise error.with_traceback(None) from None  # whose frames, those of pyarrow too, would keep views alive
     finally:
@@ -45,14 +52,15 @@ def arrow(mm: MemMap, type: Any = None) -> Any:
 
 
 def dask_token(mm: MemMap) -> tuple[object, ...]:
-    """Name the contents: the same name means the same bytes, so what may be written to gets another one each time."""
+    """Name the contents: the same name means the same bytes, as far as size and time of the file tell.
+
+    What may be written to gets another one each time.
+    """
     mm._check_open()
     info, seen = mm._region.info, None
-    if mm.mode == "r" and mm.path is not None and info is not None:
-        try:
+    if mm.mode == "r" and mm.path is not None:
+        with contextlib.suppress(OSError):
             seen = FileInfo.at(mm.path)
-        except OSError:
-            seen = None
     if seen is None or info is None or seen.identity != info.identity:
         return "MemMap", os.urandom(16).hex()
     layout = repr(mm.dtype), mm.shape, mm.offset, mm.order

@@ -435,7 +435,7 @@ class MemMap(MapCore):
         return _interop.arrow(self, type)
 
     def __arrow_c_array__(self, requested_schema: Any = None) -> Any:
-        return _interop.arrow(self).__arrow_c_array__(requested_schema)
+        return _interop.arrow(self, finish=lambda rows: rows.__arrow_c_array__(requested_schema))
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return _interop.dask_token(self)

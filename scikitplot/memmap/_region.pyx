@@ -482,6 +482,7 @@ cdef class Region:
         Returns False if the owner was gone already. A part of another region is only left.
         """
         cdef int code = 0
+        cdef File memory
         cdef Py_ssize_t found = users_enter(&self.users)
         while wait_for_another(found):
             found = users_enter(&self.users)
@@ -492,7 +493,10 @@ cdef class Region:
             with nogil:
                 code = fault_revoke(self.guard, self.address, self.nbytes, self.writable)
             with cython.critical_section(self):
+                memory = self.memory
                 self.own_file = self.memory = None
+            if memory is not None:
+                memory.close()
         leave(self)
         check(code, self.path)
         return first
@@ -758,18 +762,15 @@ cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared):
     """Map zero-filled memory; `shared`: with the children of a later fork, and with who has its token."""
     cdef Region region = Region.__new__(Region)
     cdef File memory = File.__new__(File)
-    cdef bytes name
-    cdef int code = errno.ENOSYS
+    cdef bytes name = b""
     if shared:
         name = b"memmap-" + os.urandom(16).hex().encode()
-        code = region_memory_create(name, nbytes, &memory.handle)
-    if code == errno.ENOSYS:
-        check_mapped(region_map_anonymous(nbytes, shared, <void **>&region.address), nbytes, None)
-    else:
-        check_mapped(code, nbytes, None)
+    if shared and region_memory_create(name, nbytes, &memory.handle) == 0:
         check_mapped(region_memory_map(memory.handle, 0, nbytes, <void **>&region.address), nbytes, None)
         region.memory = memory
         region.token = f"{os.getpid()}:{name.decode()}"
+    else:  # without a token, where that is more than the system can or lets us do
+        check_mapped(region_map_anonymous(nbytes, shared, <void **>&region.address), nbytes, None)
     region.nbytes = nbytes
     region.writable = True
     region.shared = shared

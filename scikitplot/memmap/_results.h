@@ -15,12 +15,21 @@
 
 #include "_platform/region.h"
 
-enum { RESULT_LARGE = 1 << 25, RESULT_LARGEST = 1 << 28 }; /* bytes; larger ones are not kept */
+/* Bytes.  Larger ones are not kept; where addresses are short, none are. */
+enum { RESULT_LARGE = 1 << 25, RESULT_LARGEST = sizeof(void *) < 8 ? 0 : 1 << 27 };
 enum { RESULTS_KEPT = 4 };
 enum { RESULT_FRONT = 64 }; /* bytes before the data, which start with the size of the block */
 
 static _Atomic(size_t *) results_kept[RESULTS_KEPT];
 static atomic_uint results_turn;
+
+static void results_let_go(void)
+{
+    for (int i = 0; i < RESULTS_KEPT; i++) {
+        size_t *block = atomic_exchange(&results_kept[i], NULL);
+        if (block) region_unmap(block, *block);
+    }
+}
 
 static void *result_malloc(void *unused, size_t size)
 {
@@ -34,7 +43,10 @@ static void *result_malloc(void *unused, size_t size)
         if (!atomic_compare_exchange_strong(&results_kept[i], &none, block)) region_unmap(block, *block);
     }
     void *block;
-    if (region_map_anonymous(size, 0, &block)) return NULL;
+    if (region_map_anonymous(size, 0, &block)) {
+        results_let_go();
+        if (region_map_anonymous(size, 0, &block)) return NULL;
+    }
     *(size_t *)block = size;
     return (char *)block + RESULT_FRONT;
 }
@@ -45,7 +57,7 @@ static void result_free(void *unused, void *data, size_t unknown)
     (void)unknown; /* NumPy's figure need not be what was asked for */
     if (!data) return;
     size_t *block = (size_t *)((char *)data - RESULT_FRONT), size = *block;
-    if (size <= RESULT_LARGEST && region_disown(block, size) == 0) {
+    if (size - RESULT_FRONT <= RESULT_LARGEST && region_disown(block, size) == 0) {
         *block = size; /* again: its page may be gone */
         block = atomic_exchange(&results_kept[results_turn++ % RESULTS_KEPT], block);
     }

@@ -73,9 +73,10 @@ def reference(mm: MemMap) -> tuple[Any, ...]:
     if info is None:
         token = mm._region.token
         if token is None:
+            why = "the system let us make none with a name" if mm.shared else "it is private"
             raise TypeError(
-                "This anonymous memory cannot be pickled by reference: on Linux and Windows, make it with "
-                "MemMap.anonymous(shape, shared=True); pickle mm[...], or use a file"
+                f"This anonymous memory cannot be pickled by reference, {why}: "
+                "use MemMap.anonymous(shape, shared=True), or a file, or pickle mm[...]"
             )
         return reopen_memory, (type(mm), token, mm.dtype, mm.shape, mm.offset, mm.order, mm.access)
     if mm.path is None:
@@ -126,4 +127,7 @@ def reopen_memory(
     except FileNotFoundError:
         text = "The shared memory is gone: the process that made it has closed it, or has ended"
         raise FileNotFoundError(errno.ENOENT, text) from None
+    except PermissionError as error:
+        text = "The shared memory is out of reach: the process that made it has ended, is another user's, or was once"
+        raise PermissionError(error.errno, f"{text} ({error.strerror})") from None
     return MapCore._over(cls, region, layout, MODES["r+"], access, False, True)

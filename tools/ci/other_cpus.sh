@@ -10,6 +10,17 @@ modules=("$root"/tests/test_{arrays,attributes,batches,bytes,files,layout,layout
 suite=trixie version=3.13
 export CI=true # the same examples each time
 
+# download SUITE: what the tests need, by the configuration in $apt.
+download() {
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $1 main" >"$apt/sources.list"
+    cd "$apt/archives" && rm -f ./*.deb &&
+        APT_CONFIG=$apt/apt.conf apt-get update -qq --error-on=any &&
+        APT_CONFIG=$apt/apt.conf apt-get install -qq -y --download-only "python$version" \
+            python3-{numpy,pytest,hypothesis} >/dev/null &&
+        APT_CONFIG=$apt/apt.conf apt-get download -qq "libpython$version-dev" \
+            python3-{nibabel,tqdm} >/dev/null # without what they recommend or build with
+}
+
 # unpack_debian ARCHITECTURE FOLDER
 # Unpack Python and what the tests import. apt gets a configuration of its own, so that the system's stays as it is.
 unpack_debian() {
@@ -30,16 +41,8 @@ APT::Install-Recommends "false";
 APT::Sandbox::User "root";
 Acquire::Languages "none";
 END
-    for name in "$suite" stable; do # a proxy may have old package lists under one name of the release
-        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $name main" >"$apt/sources.list"
-        if APT_CONFIG=$apt/apt.conf apt-get update -qq --error-on=any; then break; fi
-    done
-    (
-        export APT_CONFIG=$apt/apt.conf
-        cd "$apt/archives"
-        apt-get install -qq -y --download-only "python$version" python3-{numpy,pytest,hypothesis}
-        apt-get download -qq "libpython$version-dev" python3-{nibabel,tqdm} # without what they recommend or build with
-    ) >/dev/null
+    # a proxy may have package lists under one name of the release that do not fit to its packages
+    download "$suite" || download stable
     for name in "$apt"/archives/*.deb; do dpkg-deb -x "$name" "$2"; done
     ln -sr "$2"/usr/lib/*/{blas/libblas,lapack/liblapack}.so.3 "$2"/usr/lib/*-linux-gnu # as Debian's alternatives do
     compile_modules "$2"/usr/lib/python3 "$2/usr/lib/python$version"
@@ -99,7 +102,7 @@ lane() {
     local name=$1 cpu=$2 compiler=$5 venv=$work/$2 status=0 tests=("$root/tests") note= debian lib site start test
     echo "$name"
     system_packages "$compiler-gcc" "gcc-$compiler" "libc6-dev-$3-cross"
-    debian=$(cached "debian-$3" "$suite $version $(declare -f unpack_debian)" unpack_debian "$3")
+    debian=$(cached "debian-$3" "$suite $version $(declare -f unpack_debian download)" unpack_debian "$3")
     lib=$debian/usr/lib/$4
     start=("${@:9}" "$lib/$8" --library-path "$lib")
     if [ $# -gt 8 ]; then

@@ -102,8 +102,8 @@ int region_revoke(void *address, size_t size, int writable);
 /* Write stores back.  `wait`: return when they survive a power cut; else: start writing. */
 int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait);
 /* Store into a REGION_WRITE mapping of a file, `offset` being where `address` is in it, by a write to the file, unless the
- * pages are in memory: then nothing has to be read or zeroed first.  Never grows the file.  Returns how many bytes it has
- * stored, perhaps none; the caller copies the rest. */
+ * first page and the last are in memory: then nothing has to be read or zeroed first.  Does not grow the file, unless that
+ * is cut meanwhile.  Returns how many bytes it has stored, perhaps none; the caller copies the rest. */
 size_t region_store(region_file file, uint64_t offset, void *address, const void *source, size_t size);
 /* Advisory: how the pages will be used. */
 int region_advise(void *address, size_t size, region_access access);

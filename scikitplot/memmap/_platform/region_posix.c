@@ -260,10 +260,9 @@ int region_map_anonymous(size_t size, int shared, void **address)
     return error;
 }
 
-#ifdef MFD_ALLOW_SEALING
+#if defined(__linux__) && defined(MFD_ALLOW_SEALING)
 int region_memory_create(const char *name, size_t size, region_file *memory)
 {
-    if (size > INT64_MAX) return ENOMEM;
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) return errno;
     int error = ftruncate(fd, (off_t)size) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) ? errno : 0;
@@ -436,10 +435,12 @@ static int is_resident(void *address)
 size_t region_store(region_file file, uint64_t offset, void *address, const void *source, size_t size)
 {
     struct stat st;
+    struct rlimit most;
     size_t stored = 0;
     int fd = (int)file, flags = fcntl(fd, F_GETFL);
     if (flags == -1 || flags & (O_APPEND | O_SYNC | O_DIRECT)) return 0; /* would not write here, or wait for the disk */
     if (fstat(fd, &st) || (uint64_t)st.st_size < offset + size) return 0;
+    if (getrlimit(RLIMIT_FSIZE, &most) || most.rlim_cur < offset + size) return 0; /* would be sent SIGXFSZ */
     if (is_resident(address) && is_resident((char *)address + size - 1)) return 0;
     while (stored < size) {
         ssize_t written = pwrite(fd, (const char *)source + stored, size - stored, (off_t)(offset + stored));
