@@ -240,6 +240,7 @@ with MemMap.anonymous((1 << 9, 1 << 16)) as mm:
 @pytest.mark.linux
 @pytest.mark.native
 @pytest.mark.unsanitized
+@needs_64_bits
 def test_memory_that_is_kept_is_let_go_where_address_space_is_short(run_python):
     assert (
         run_python("""

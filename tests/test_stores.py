@@ -71,7 +71,7 @@ def test_a_file_that_is_not_in_memory_is_overwritten_without_being_read(table):
 def test_a_large_store_is_what_it_is_in_numpy(table, offset, start, count, evict, by_bytes):
     expected = np.fromfile(table, "u1")
     with MemMap.open(table, "r+", dtype="<u4", offset=offset, shape=ROWS.size - 25) as mm:
-        values = np.random.default_rng(count).integers(0, 1 << 32, min(count, len(mm) - start), "<u4")
+        values = np.random.default_rng(count).integers(0, 1 << 32, min(count, len(mm) - start), "u4").astype("<u4")
         expected[offset + 4 * start :][: values.nbytes] = values.view("u1")
         if evict:
             mm.evict()

@@ -6,7 +6,7 @@
 # Emulation takes long: without --all, s390x and aarch64 run the C tests and the modules below.
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 modules=("$root"/tests/test_{arrays,attributes,batches,bytes,files,layout,layouts_hypothesis,modes}.py
-    "$root"/tests/test_{gather,order,paging,real_files,region,size}.py)
+    "$root"/tests/test_{gather,interop,order,paging,real_files,region,shared_memory,size,stores}.py)
 suite=trixie version=3.13
 export CI=true # the same examples each time
 
