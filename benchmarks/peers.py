@@ -116,7 +116,8 @@ def main() -> None:
     if options.write:
         name = f"_peers_{options.read_ahead}" if options.read_ahead else "_peers"
         (options.write / f"{name}.txt").write_text("\n".join([heading, *map(contest.text, found), ""]))
-        picture(found, options.write / f"{name}.svg")
+        if not options.read_ahead:
+            picture(found, options.write / "_peers.svg")
     targets = [line for line in found if line.verdict]
     print(f"\n{len(targets)} targets, {sum(line.verdict == 'MISSED' for line in targets)} missed")
 

@@ -40,7 +40,10 @@ cdef enum:
     BLOCK = 1024            # rows after which it is looked whether the disk was waited for
     REQUEST = 8192          # rows whose pages are asked for together
     SAMPLE = 4              # rows of a batch that are looked at
-    PART = 1 << 20          # bytes that are worth a thread of their own
+    # Bytes that are worth a thread of their own. Where all processors are busy it is waited for until it has had its
+    # turn, some milliseconds; where the disk is waited for, that is no loss.
+    PART = 1 << 23
+    COLD_PART = 1 << 20
 
 # what set_num_threads() says
 cdef shared_int most_threads = min(4, parallel_processors())
@@ -226,9 +229,17 @@ cdef void gather_rows(
     fault_guard *guard,
 ) noexcept nogil:
     """Copy `count` rows; the indices are in range."""
-    cdef Rows rows = Rows(base, length, nbytes, index, count, out, guard)
-    cdef Py_ssize_t parts = min(<Py_ssize_t>most_threads, <Py_ssize_t>(count * nbytes // PART))
-    parallel(gather_part, &rows, <int>max(<Py_ssize_t>1, parts))
+    cdef Rows rows = Rows(base, length, nbytes, index, count, out, guard), first = rows
+    cdef size_t size = count * max(nbytes, <size_t>LINE), part = PART
+    cdef uint64_t waits
+    if size >= COLD_PART:
+        first.count = 1
+        waits = region_major_faults()
+        run_for_caller(guard, gather_adaptively, &first)
+        if region_major_faults() != waits:
+            part = COLD_PART
+        rows.count, rows.index, rows.out = count - 1, index + 1, out + nbytes
+    parallel(gather_part, &rows, <int>max(<size_t>1, min(<size_t>most_threads, size // part)))
 
 
 cdef enum:
