@@ -375,7 +375,11 @@ def soak_for(seconds, seed):
                 time.sleep(0.05)
         soak.is_over.set()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                with contextlib.suppress(DamagedError):  # for one that has ended before it could be told
+                    thread.join()
+        with contextlib.suppress(DamagedError):
+            time.sleep(0.2)
     finally:
         cutter.kill()
         cutter.wait()
