@@ -93,6 +93,30 @@ mm.close()
 """)
 
 
+def test_threads_fork_at_the_same_time(run_python):
+    assert run_python("""
+import faulthandler, os, threading, time
+faulthandler.dump_traceback_later(30, exit=True)
+os.register_at_fork(before=lambda: time.sleep(0.01))  # runs after ours, and lets another thread go on
+from scikitplot.memmap import MemMap
+open("data.bin", "wb").write(bytes(10))
+mm = MemMap.open("data.bin")
+
+def work():
+    for _ in range(5):
+        if (child := os.fork()) == 0:
+            os._exit(mm[0])
+        assert os.waitpid(child, 0)[1] == 0
+
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("done")
+""") == "done"
+
+
 def test_the_main_thread_gets_the_error_at_the_very_call(survives):
     survives("""
 mm = MemMap.open("data.bin", dtype="<f8")

@@ -58,21 +58,23 @@ static void call_main(void)
     if (!atomic_exchange(&main_is_called, 1) && Py_AddPendingCall(raise_in_main, NULL)) main_is_called = 0;
 }
 
-/* CPython 3.11 hangs in a child that was forked while another thread was making a thread state, which takes no GIL. */
-static atomic_flag no_fork_now = ATOMIC_FLAG_INIT;
-static void forbid_forks(void)
+/* CPython 3.11 hangs in a child that was forked while another thread was making a thread state, which takes no GIL.  Forks
+ * may be under way in several threads: one can lose the GIL between its hooks and the fork itself. */
+static _Atomic(int) forks; /* -1: a thread state is being made, and forks wait for that */
+static void fork_begins(void)
 {
-    while (atomic_flag_test_and_set(&no_fork_now)) {}
+    for (int seen = 0; !atomic_compare_exchange_weak(&forks, &seen, seen + 1);)
+        if (seen < 0) seen = 0;
 }
-static void allow_forks(void) { atomic_flag_clear(&no_fork_now); }
+static void fork_is_over(void) { atomic_fetch_sub(&forks, 1); }
 
 static void raise_in_threads(void *unused)
 {
     (void)unused;
     if (!Py_IsInitialized()) return;
-    forbid_forks();
+    for (int none = 0; !atomic_compare_exchange_weak(&forks, &none, -1);) none = 0;
     PyThreadState *state = PyThreadState_New(PyInterpreterState_Main());
-    allow_forks();
+    forks = 0;
     if (!state) {
         call_main();
         return;
@@ -134,7 +136,7 @@ static void interrupt_set_up(PyObject *raised)
     Py_AddPendingCall(know_main, NULL); /* `threading` knows it too, and takes long to import */
     for (int i = 0; i < MOST_THREADS; i++) waiting[i] = 0;
     atomic_flag_clear(&report_is_in_use);
-    allow_forks();
+    forks = 0;
 }
 
 #endif

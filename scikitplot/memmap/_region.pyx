@@ -57,8 +57,8 @@ cdef extern from "_interrupt.h":
     void interrupt_done()
     void interrupt_by_caller(fault_guard *guard) noexcept nogil
     void interrupt_set_up(object raised)
-    void allow_forks()
-    void forbid_forks()
+    void fork_begins()
+    void fork_is_over()
 
 cdef extern from "Python.h":
     str PyUnicode_DecodeFSDefault(const char *)
@@ -314,11 +314,11 @@ def set_up_interrupts():
 
 
 def before_fork():
-    forbid_forks()
+    fork_begins()
 
 
 def after_fork():
-    allow_forks()
+    fork_is_over()
 
 
 def after_fork_in_child():
