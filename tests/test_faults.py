@@ -94,7 +94,7 @@ mm.close()
 
 
 def test_threads_fork_at_the_same_time(run_python):
-    assert run_python("""
+    out = run_python("""
 import faulthandler, os, threading, time
 faulthandler.dump_traceback_later(30, exit=True)
 os.register_at_fork(before=lambda: time.sleep(0.01))  # runs after ours, and lets another thread go on
@@ -114,7 +114,8 @@ for thread in threads:
 for thread in threads:
     thread.join()
 print("done")
-""") == "done"
+""")
+    assert out == "done"
 
 
 def test_the_main_thread_gets_the_error_at_the_very_call(survives):
