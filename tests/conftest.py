@@ -70,6 +70,7 @@ ALONE = {
     "small_disk_of": "mounts a disk",
     "test_faults": "meets lost pages in interpreters of its own",
     "test_threads": "starts threads of its own",
+    "test_interop": "has one file for all threads",
     "test_lifetime": "closes maps, and counts who uses them",
     "test_paging": "looks at what the system keeps in memory",
     "test_region": "counts who uses a map",
