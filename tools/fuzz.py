@@ -768,7 +768,9 @@ def fuzz_round(seed, calls, threads):
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.join()
+            while worker.is_alive():
+                with contextlib.suppress(DamagedError):  # for one that has ended before it could be told
+                    worker.join()
     if errors or unraisable:
         raise SystemError(f"{errors} {unraisable}")
     maps.clear()
