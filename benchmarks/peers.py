@@ -114,9 +114,9 @@ def main() -> None:
                 print(contest.text(line), flush=True)
                 found.append(line)
     if options.write:
-        name = f"_peers_{options.read_ahead}" if options.read_ahead else "_peers"
-        (options.write / f"{name}.txt").write_text("\n".join([heading, *map(contest.text, found), ""]))
-        if not options.read_ahead:
+        suffix = f"_{options.read_ahead}" if options.read_ahead else ""
+        (options.write / f"_peers{suffix}.txt").write_text("\n".join([heading, *map(contest.text, found), ""]))
+        if not suffix:
             picture(found, options.write / "_peers.svg")
     targets = [line for line in found if line.verdict]
     print(f"\n{len(targets)} targets, {sum(line.verdict == 'MISSED' for line in targets)} missed")

@@ -31,6 +31,7 @@ HERE = [name for name in OPTIONAL if importlib.util.find_spec(name)]
 # scikit-plots brings a scikitplot.memmap of its own, so it runs in another environment, whose Python this names
 SCIKIT_PLOTS = "scikit-plots' MemoryMap"
 SCIKIT_PLOTS_PYTHON = os.environ.get("SCIKIT_PLOTS_PYTHON", "")
+MISSING = {*OPTIONAL, SCIKIT_PLOTS}.difference(HERE, [SCIKIT_PLOTS] if SCIKIT_PLOTS_PYTHON else [])
 
 Names = dict[str, Any]
 
@@ -46,8 +47,7 @@ class Work(NamedTuple):
 
     @property
     def contenders(self) -> dict[str, str]:
-        missing = {*OPTIONAL} - {*HERE} | ({SCIKIT_PLOTS} if not SCIKIT_PLOTS_PYTHON else set())
-        return {name: text for name, text in self.statements.items() if name not in missing}
+        return {name: text for name, text in self.statements.items() if name not in MISSING}
 
     def turns(self, names: Names) -> dict[str, Turn]:
         return {contender: turn(loop(self, contender, names)) for contender in self.contenders}

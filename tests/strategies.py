@@ -26,6 +26,7 @@ STRUCTURED = [
     np.dtype([("outer", [("x", "<i2"), ("y", ">c8")]), ("z", "u1")]),
 ]
 SUB_ARRAYS = [np.dtype(("<f4", (3,))), np.dtype((">i2", (2, 2))), np.dtype((STRUCTURED[0], (2,)))]
+SUB_ARRAYS.append(np.dtype((SUB_ARRAYS[0], (2,))))
 DTYPES = SIMPLE + STRUCTURED + SUB_ARRAYS
 DTYPE_CASES = [*DTYPES]  # to parametrize with
 if platform.machine() == "s390x" or sys.maxsize < 1 << 32:

@@ -247,13 +247,17 @@ sys.modules["tqdm"] = None
 from scikitplot.memmap import MemMap, batches
 with MemMap.anonymous(8) as mm:
     assert len(list(mm.chunks())) == 1
-    for call in (lambda: mm.chunks(progress=True), lambda: mm.prefetch(wait=True, progress=True)):
+    for call in (
+        lambda: mm.chunks(progress=True),
+        lambda: mm.prefetch(wait=True, progress=True),
+        lambda: batches(mm, batch_size=2, progress=True),
+    ):
         try:
             call()
         except ImportError as error:
             print(error)
 """
-    assert run_python(code).splitlines() == ["progress=True needs tqdm: pip install tqdm"] * 2
+    assert run_python(code).splitlines() == ["progress=True needs tqdm: pip install tqdm"] * 3
 
 
 def test_a_billion_rows_are_shuffled_in_no_memory(run_python):

@@ -1,6 +1,7 @@
 """Pages that vanish: the process lives, and nobody gets wrong numbers in silence. Each case has its own process."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -203,12 +204,10 @@ mm = MemMap.open("data.bin", dtype="<f8")
 os.rename("data.bin", "away.bin")
 os.truncate("away.bin", PAGE)
 assert "can neither be read nor found" in str(raises(mm.read_at, 2 * PAGE, 8))
-try:
-    mm.recover()
-except FileNotFoundError:
-    assert mm.damaged
-else:
-    raise SystemExit("recovered from nothing")
+for there in ["nothing", "another file"]:
+    error = raises(mm.recover)
+    assert "Bytes 8192:12288" in str(error) and isinstance(error.__context__, OSError) and mm.damaged
+    ROWS.tofile("data.bin")
 os.rename("away.bin", "data.bin")
 regrow()
 mm.recover()
@@ -260,6 +259,44 @@ else:
     raise SystemExit("removed")
 assert not mm.damaged and (mm[...] == ROWS).all()
 mm.close()
+""")
+
+
+@pytest.mark.parametrize("moved", ["os.rename('data.bin', 'away.bin')", "os.unlink('data.bin')"])
+def test_verify_tells_of_a_truncation_first_where_the_name_is_lost_as_well(survives, moved):
+    survives(f"""
+mm = MemMap.open("data.bin", "r+", dtype="<f8")
+cut()
+{moved}
+assert f"Bytes {{PAGE}}:" in str(raises(mm.verify)) and not mm.damaged
+mm.close()
+""")
+
+
+def test_flush_tells_that_stores_were_cut_off(survives):
+    survives("""
+mm = MemMap.open("data.bin", "r+", dtype="<f8")
+mm[:] = 5
+cut()
+assert f"Bytes {PAGE}:" in str(raises(mm.flush))
+regrow()
+mm.flush()
+mm.close()
+""")
+
+
+def test_locking_pages_that_were_cut_off_names_the_truncation_and_locks_nothing(survives):
+    survives("""
+def locked():
+    return next(line for line in open("/proc/self/status") if line.startswith("VmLck"))
+before = locked()
+for mode in ("r", "r+"):
+    mm = MemMap.open("data.bin", mode, dtype="<f8")
+    cut(4 * PAGE)
+    assert f"Bytes {4 * PAGE}:" in str(raises(mm.lock)) and locked() == before
+    regrow()
+    mm.lock()
+    mm.close()
 """)
 
 
@@ -428,6 +465,26 @@ gate.wait()
 cut(0)
 for thread in threads: thread.join()
 assert sorted(said) == list(range(8))
+""")
+
+
+@pytest.mark.parametrize("size", [100, 1 << 20], ids=["with the GIL", "without the GIL"])
+def test_no_thread_of_a_pool_hands_on_a_wrong_result(survives, size):
+    survives(f"""
+from concurrent.futures import ThreadPoolExecutor
+def total(view):
+    return float(view.sum())
+sys.setswitchinterval(1e-5)
+with ThreadPoolExecutor(4) as pool:
+    for _ in range(200):
+        maps = [MemMap.open("data.bin", dtype="<f8") for _ in range(4)]
+        views = [mm[-{size}:] for mm in maps]
+        cut()
+        futures = [pool.submit(total, view) for view in views[:2]] + [pool.submit(view.sum) for view in views[2:]]
+        assert all(isinstance(future.exception(60), DamagedError) for future in futures)
+        del futures
+        os.truncate("data.bin", 8 * N)
+    assert pool.submit(int).result(60) == 0 and len(pool._threads) == 4
 """)
 
 
@@ -685,7 +742,9 @@ def test_policy_is_one_of_three(run_python, monkeypatch):
         set_fault_policy("never")
     monkeypatch.setenv("SCIKITPLOT_MEMMAP_FAULTS", "never")
     code = "try:\n    import scikitplot.memmap\nexcept ValueError as error:\n    print(error)"
-    assert "not 'never'" in run_python(code)
+    assert re.search("SCIKITPLOT_MEMMAP_FAULTS to be one of .* not 'never'", run_python(code))
+    monkeypatch.setenv("SCIKITPLOT_MEMMAP_FAULTS", "")
+    assert run_python(code) == ""
 
 
 def test_policy_flag_interrupts_nobody(survives):
@@ -885,6 +944,30 @@ os.chdir("/")
 """,
         small_disk_of(kind, "16m"),
         "large",
+    )
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_append_to_a_sparse_map_on_a_full_disk_changes_nothing(survives, small_disk_of, kind):
+    survives(
+        """
+os.chdir(sys.argv[1])
+mm = MemMap.open("sparse.bin", "x+", shape=1 << 20, sparse=True)
+try:
+    mm.append(np.ones(1 << 25, "u1"))
+except DamagedError:
+    raise
+except OSError as error:
+    assert error.errno == 28 and f"{(1 << 25) + (1 << 20)} bytes" in str(error)
+else:
+    raise SystemExit("more than the disk has")
+assert mm.shape == (1 << 20,) and os.path.getsize("sparse.bin") == 1 << 20 and not mm.damaged
+mm.append(np.frombuffer(b"abc", "u1"))
+assert mm[-3:].tobytes() == b"abc"
+mm.close()
+os.chdir("/")
+""",
+        small_disk_of(kind, "16m"),
     )
 
 

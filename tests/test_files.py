@@ -1,9 +1,11 @@
 """Opening and making files: what is replaced, what stays, what is flushed."""
 
+import errno
 import io
 import os
 import pickle
 import stat
+import subprocess
 import sys
 import tempfile
 import threading
@@ -223,6 +225,18 @@ def test_name_is_taken_only_when_the_file_is_complete(make_file):
 
 
 @pytest.mark.posix
+@pytest.mark.linux
+def test_a_read_only_disk_is_what_an_error_names(small_disk_of, tmp_path):
+    path = small_disk_of("tmpfs", "16m") / "table.bin"
+    path.write_bytes(bytes(8))
+    subprocess.run(["mount", "-o", "remount,ro", path.parent], check=True)
+    for mode, name in [("r+", "table.bin"), ("w+", "table.bin"), ("w+", "new.bin"), ("x+", "new.bin")]:
+        with pytest.raises(OSError, match="Read-only file system") as refused:
+            MemMap.open(path.with_name(name), mode, shape=8)
+        assert (refused.value.errno, refused.value.filename) == (errno.EROFS, str(path.with_name(name)))
+    MemMap.open(path, "c").close()
+
+
 def test_read_only_file_is_not_replaced_but_one_may_remove_it(run_unprivileged):
     said = run_unprivileged(
         """

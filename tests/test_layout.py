@@ -17,8 +17,9 @@ from scikitplot.memmap._layout import byte_runs, check_rows, end_of, resolve, st
 @pytest.mark.parametrize("dtype", DTYPE_CASES, ids=str)
 def test_resolve_adds_sub_array_dimensions_and_counts_bytes(dtype, order):
     layout = resolve(dtype, (2, 3), order, 5, None)
-    expected = np.empty((2, 3, *dtype.shape), dtype.base, order=order)
-    assert layout == (dtype.base, expected.shape, expected.strides, expected.nbytes, 5, order)
+    item = np.empty((), dtype)
+    expected = np.empty((2, 3, *item.shape), item.dtype, order=order)
+    assert layout == (item.dtype, expected.shape, expected.strides, expected.nbytes, 5, order)
     assert end_of(layout) == 5 + expected.nbytes
 
 

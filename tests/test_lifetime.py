@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from in_threads import in_threads
 
-from scikitplot.memmap import MemMap, open_maps
+from scikitplot.memmap import MemMap, open_maps, set_fault_policy
 
 N = 65536
 RESTRIDED = np.lib.stride_tricks
@@ -591,6 +591,49 @@ def test_revoke_while_threads_sum_the_views_crashes_nobody(make_file):
     assert len(sums) == 60
     assert all(0 <= total <= 1 << 22 for total in sums)
     assert int(whole.sum()) == 0
+
+
+CALLS_AT_WORK = {
+    "gather": lambda mm: mm.gather(range(0, len(mm), 64)).all(),
+    "index": lambda mm: mm[list(range(0, len(mm), 64))].all(),
+    "read_at": lambda mm: b"\0" not in mm.read_at(0, mm.nbytes),
+    "readinto_at": lambda mm: mm.readinto_at(0, (read := bytearray(mm.nbytes))) and b"\0" not in read,
+    "write_at": lambda mm: mm.write_at(0, b"\2" * mm.nbytes) and np.fromfile(mm.path, "u1").min() == 2,
+    "store": lambda mm: mm.__setitem__(slice(None), 2) or np.fromfile(mm.path, "u1").min() == 2,
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot put memory in the place of a map in one step")
+@pytest.mark.parametrize("policy", ["raise", "off"])
+@pytest.mark.parametrize("call", CALLS_AT_WORK)
+def test_a_call_at_work_when_the_map_is_revoked_does_it_all_or_raises(make_file, call, policy):
+    path = make_file(b"\1" * (1 << 21))
+    refused = []
+
+    def work(mm):
+        try:
+            while True:
+                assert CALLS_AT_WORK[call](mm)
+        except ValueError as error:
+            refused.append(str(error))
+
+    set_fault_policy(policy)
+    try:
+        for k in range(100):
+            mm = MemMap.open(path, "r+")
+            thread = threading.Thread(target=in_threads, args=(lambda _, mm=mm: work(mm), 1))
+            thread.start()
+            for _ in range(k * 20):
+                pass
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # the call may count as a view
+                mm.close(views="revoke")
+            thread.join()
+            assert not mm.damaged
+    finally:
+        set_fault_policy("raise")
+    assert len(refused) == 100
+    assert all("closed" in text for text in refused)
 
 
 # ----------------------------------------------------------------------------------------------------------- with

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import numpy as np
 
 from ._core import MapCore
-from ._display import progress_bar
+from ._display import progress_bar, tqdm_class
 from ._layout import at_least
 from ._order import InOrder, Order, Shuffled, ShuffledBlocks
 
@@ -120,6 +120,8 @@ class Batches:
         self.seed = int.from_bytes(os.urandom(7), "little") if seed is None else operator.index(seed)
         self._ahead = at_least("prefetch", prefetch, 0)
         self._progress = progress
+        if progress:
+            tqdm_class()  # now, not at the first iteration
         how = at_least("epoch", epoch, 0), at_least("buffer_nbytes", buffer_nbytes, 1)
         self._order = self._order_of(lengths[0], shuffle, *how)
         # each worker has a run of positions: of equal length but for one row, and whole batches are equally many

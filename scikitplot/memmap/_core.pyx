@@ -195,7 +195,7 @@ cdef class MapCore:
         """
         cdef cnp.ndarray end
         try:
-            if not self._region.resize(nbytes, self._sparse):
+            if not self._region.resize(nbytes, self._sparse and rows is None):  # rows need their space at once
                 return False
             # before anybody else can enter
             with cython.critical_section(self):

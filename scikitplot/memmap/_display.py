@@ -122,15 +122,20 @@ def share(flags: npt.NDArray[np.bool_]) -> str:
     return f"{100 * flags.mean() if flags.size else 100:.3g} % of {count(flags.size, 'page')} in memory"
 
 
-def progress_bar(total: int, unit: str, shown: bool) -> Any:
-    """A tqdm bar, or one that is not shown and needs no tqdm."""
-    if not shown:
-        return NoBar()
+def tqdm_class() -> Any:
+    """What shows bars."""
     try:
         from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
     except ImportError as error:
         raise ImportError("progress=True needs tqdm: pip install tqdm") from error
-    return tqdm(total=total, unit=unit, unit_scale=unit == "B", unit_divisor=1024)
+    return tqdm
+
+
+def progress_bar(total: int, unit: str, shown: bool) -> Any:
+    """A tqdm bar, or one that is not shown and needs no tqdm."""
+    if not shown:
+        return NoBar()
+    return tqdm_class()(total=total, unit=unit, unit_scale=unit == "B", unit_divisor=1024)
 
 
 class NoBar:

@@ -111,6 +111,8 @@ def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
         permissions = os.stat(target).st_mode & 0o7777
     except FileNotFoundError:
         permissions = None
+    if permissions is not None and hasattr(os, "statvfs") and os.statvfs(target).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
     if permissions is not None and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, f"The file is read-only: {WAY_OUT}", path)
     # not made from the name, which may already be as long as a name can be

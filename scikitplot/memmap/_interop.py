@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ._region import FileInfo
+from ._sharing import seen_now
 
 if TYPE_CHECKING:
     from ._map import MemMap
@@ -57,11 +56,8 @@ def dask_token(mm: MemMap) -> tuple[object, ...]:
     What may be written to gets another one each time.
     """
     mm._check_open()
-    info, seen = mm._region.info, None
-    if mm.mode == "r" and mm.path is not None:
-        with contextlib.suppress(OSError):
-            seen = FileInfo.at(mm.path)
-    if seen is None or info is None or seen.identity != info.identity:
+    seen = seen_now(mm) if mm.mode == "r" else None
+    if seen is None:
         return "MemMap", os.urandom(16).hex()
     layout = repr(mm.dtype), mm.shape, mm.offset, mm.order
     return "MemMap", mm.path, *layout, seen.identity, seen.size, seen.mtime_ns

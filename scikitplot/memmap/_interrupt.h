@@ -3,9 +3,9 @@
  * interrupt() runs in the fault handler, in the thread that faulted: that is in the middle of a load or a store to
  * mapped memory, and so holds none of the locks that are taken here (of pending calls, of malloc, of the threads
  * library).  The main thread gets a pending call.  Another thread gets an asynchronous exception, for which the GIL is
- * needed; waiting for that in the handler might never end, so a thread that is started for it does it.  A thread without
- * Python is answered for by the main thread, unless interrupt_by_caller() has said that a method waits for it, and will
- * look at the damage.
+ * needed.  If the thread has not got that, waiting for it in the handler might never end: a thread that is started for
+ * it raises the exception, and the handler waits for that, but not for ever.  A thread without Python is answered for by
+ * the main thread, unless interrupt_by_caller() has said that a method waits for it, and will look at the damage.
  */
 #ifndef SCIKITPLOT_MEMMAP_INTERRUPT_H
 #define SCIKITPLOT_MEMMAP_INTERRUPT_H
@@ -17,6 +17,12 @@
 #include "_platform/fault.h"
 
 enum { MOST_THREADS = 64 }; /* that wait for their exception; for more, the main thread gets it */
+enum { BETWEEN_TRIES = 100, MOST_TRIES = 2000 }; /* microseconds, and how often a thread looks whether it was told */
+static PyThread_type_lock never; /* given up: waiting for it is a sleep on every system */
+
+#if PY_VERSION_HEX < 0x030D0000
+#define PyThreadState_GetUnchecked _PyThreadState_UncheckedGet
+#endif
 
 static PyObject *interrupt_class; /* raised without arguments: it asks interrupt_report() */
 static _Atomic(unsigned long) main_thread; /* 0 until it has made its first pending call */
@@ -81,18 +87,26 @@ static void raise_in_threads(void *unused)
     }
     PyEval_RestoreThread(state);
     for (int i = 0; i < MOST_THREADS; i++) {
-        unsigned long thread = atomic_exchange(&waiting[i], 0);
-        if (thread && !PyThreadState_SetAsyncExc(thread, interrupt_class)) call_main();
+        unsigned long thread = waiting[i];
+        if (!thread) continue;
+        if (!PyThreadState_SetAsyncExc(thread, interrupt_class)) call_main();
+        atomic_compare_exchange_strong(&waiting[i], &thread, 0); /* last: it goes on then */
     }
     PyThreadState_Clear(state);
     PyThreadState_DeleteCurrent();
 }
 
+static int is_waiting(unsigned long thread)
+{
+    for (int i = 0; i < MOST_THREADS; i++)
+        if (waiting[i] == thread) return 1;
+    return 0;
+}
+
 /* Returns whether the thread waits now: 1, 2 if it did before, 0 if there is no place. */
 static int line_up(unsigned long thread)
 {
-    for (int i = 0; i < MOST_THREADS; i++)
-        if (waiting[i] == thread) return 2;
+    if (is_waiting(thread)) return 2;
     for (int i = 0; i < MOST_THREADS; i++) {
         unsigned long nobody = 0;
         if (atomic_compare_exchange_strong(&waiting[i], &nobody, thread)) return 1;
@@ -110,9 +124,17 @@ static void interrupt(fault_guard *guard)
     while (atomic_flag_test_and_set(&report_is_in_use)) {}
     fault_describe(guard, &last_report);
     atomic_flag_clear(&report_is_in_use);
+    PyThreadState *state = PyGILState_GetThisThreadState();
+    int place = 0;
     /* the main thread may be waiting for a thread without Python, and go on with its result at once */
-    int place = thread == main_thread || !PyGILState_GetThisThreadState() ? 0 : line_up(thread);
+    if (state && thread != main_thread) {
+        if (state == PyThreadState_GetUnchecked() && PyThreadState_SetAsyncExc(thread, interrupt_class)) return;
+        place = line_up(thread);
+    }
     if (!place || (place == 1 && PyThread_start_new_thread(raise_in_threads, NULL) == PYTHREAD_INVALID_THREAD_ID)) call_main();
+    /* nobody shall see what the thread makes of the zeros before it is told; but who has the GIL may keep it for long */
+    for (int tries = 0; place && is_waiting(thread) && tries < MOST_TRIES; tries++)
+        PyThread_acquire_lock_timed(never, BETWEEN_TRIES, 0);
 }
 
 /* A method has raised it in this thread: nothing else needs to. */
@@ -120,6 +142,7 @@ static void interrupt_done(void)
 {
     unsigned long thread = PyThread_get_thread_ident();
     if (thread == main_thread) main_is_wanted = 0;
+    else if (PyThreadState_Get()->async_exc == interrupt_class) PyThreadState_SetAsyncExc(thread, NULL);
     for (int i = 0; i < MOST_THREADS; i++) {
         unsigned long same = thread;
         atomic_compare_exchange_strong(&waiting[i], &same, 0);
@@ -130,6 +153,8 @@ static void interrupt_done(void)
 static void interrupt_set_up(PyObject *raised)
 {
     PyThread_tss_create(&caller_raises);
+    never = PyThread_allocate_lock();
+    PyThread_acquire_lock(never, 1);
     interrupt_class = raised;
     main_is_called = main_is_wanted = 0;
     main_thread = 0;

@@ -75,7 +75,7 @@ def resolve(
     full = (-1,) if shape is None else as_tuple(shape)
     if -1 in full:
         full = _infer(full, itemsize, offset, available, whole)
-    if item.shape:
+    while item.shape:
         full += item.shape
         item = item.base
         itemsize = item.itemsize

@@ -91,8 +91,10 @@ def set_fault_policy(policy: Literal["raise", "flag", "off"]) -> None:
     set_guard(policy != "off", policy == "raise")
 
 
-if "SCIKITPLOT_MEMMAP_FAULTS" in os.environ:
-    set_fault_policy(os.environ["SCIKITPLOT_MEMMAP_FAULTS"])  # type: ignore[arg-type]  # refused if it is another word
+if _policy := os.environ.get("SCIKITPLOT_MEMMAP_FAULTS"):
+    if _policy not in POLICIES:
+        refuse("the environment variable SCIKITPLOT_MEMMAP_FAULTS", POLICIES, _policy)
+    set_fault_policy(_policy)  # type: ignore[arg-type]
 
 
 @own_methods
@@ -898,8 +900,10 @@ class MemMap(MapCore):
                 try:
                     root._lock(run)
                 except OSError as error:
-                    for done in pages[:i]:
+                    for done in pages[: i + 1]:  # of this one, too, a part may be locked
                         root._unlock(done)
+                    if (file := self._file()) is not None:
+                        self._check_whole(file.look())
                     nbytes = sum(last - first for first, last in pages) * PAGE_SIZE
                     raise explain_lock(error, nbytes, self.path) from None
 
@@ -954,12 +958,19 @@ class MemMap(MapCore):
         held, info, path = self._region.file, self._region.info, self.path
         if info is None:
             return
-        seen = held.look() if held is not None else info
-        if path is not None and (seen := FileInfo.at(path)).identity != info.identity:
-            raise OSError(errno.ESTALE, REPLACED, path)
+        if held is not None:  # first, though it may have lost its name as well
+            self._check_whole(held.look())
+        if path is not None:
+            seen = FileInfo.at(path)
+            if seen.identity != info.identity:
+                raise OSError(errno.ESTALE, REPLACED, path)
+            self._check_whole(seen)
+
+    def _check_whole(self, seen: FileInfo) -> None:
+        """Refuse a file that has become shorter than the map."""
         if seen.size < self.offset + self.nbytes:
             start = max(seen.size - self.offset, 0)
-            raise DamagedError(*explain(TRUNCATED, path, start, self.nbytes))
+            raise DamagedError(*explain(TRUNCATED, self.path, start, self.nbytes))
 
     def recover(self) -> None:
         """Map the file again under pages that were lost, and write stores that had found no room to the file.
@@ -969,10 +980,8 @@ class MemMap(MapCore):
         Raises
         ------
         DamagedError
-            If something cannot be recovered: the file is still too short, the disk still full, the device still
-            fails. The damage stays, and no store is lost by the try.
-        OSError
-            If the file was removed or replaced by another one.
+            If something cannot be recovered: the file is still too short, was removed or replaced by another one, the
+            disk is still full, the device still fails. The damage stays, and no store is lost by the try.
         ValueError
             If the map is closed.
 
@@ -989,9 +998,13 @@ class MemMap(MapCore):
         if file is None:
             self._check_open()  # by another thread meanwhile
             assert self.path is not None  # else the file would be held
-            file = File.open(self.path, False)
-            if file.info.identity != info.identity:
-                raise OSError(errno.ESTALE, REPLACED, self.path)
+            try:
+                file = File.open(self.path, False)
+                if file.info.identity != info.identity:
+                    raise OSError(errno.ESTALE, REPLACED, self.path)
+            except OSError:
+                self._region.check_damage()  # raises, from this error
+                raise
         self._region.recover(file)
 
     # --------------------------------------------------------------------------------------- writing and size
@@ -1008,6 +1021,8 @@ class MemMap(MapCore):
 
         Raises
         ------
+        DamagedError
+            If the file has become shorter than the map, so that stores may be lost.
         OSError
             If writing failed.
         IndexError
@@ -1026,6 +1041,8 @@ class MemMap(MapCore):
             return
         for start, stop in runs:
             self._region.flush(start, stop, wait)
+        if (held := self._region.file) is not None:
+            self._check_whole(held.look())
         root = self._root()
         if wait and root._unsynced_name and self.path is not None:
             with contextlib.suppress(FileNotFoundError, PermissionError):  # moved away, or not ours to look at
@@ -1101,6 +1118,8 @@ class MemMap(MapCore):
                 if not self._resize(shape, nbytes, rows):
                     self._check_open()
                     raise BufferError(f"Cannot resize {self!r}: {self._who_is_alive()}")
+        except DamagedError:
+            raise
         except OSError as error:
             error = explain_memory(error, nbytes, self.path)
             raise explain_space(error, self.offset + nbytes, self.path) from None

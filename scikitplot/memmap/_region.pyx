@@ -13,7 +13,7 @@ from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport strlen
 
 from .libfault cimport (
-    FAULT_IO, FAULT_NO_SPACE, FAULT_STORED, FAULT_TRUNCATED, FAULT_UNKNOWN, fault_copy, fault_damage,
+    FAULT_IO, FAULT_NO_SPACE, FAULT_REVOKED, FAULT_STORED, FAULT_TRUNCATED, FAULT_UNKNOWN, fault_copy, fault_damage,
     fault_describe, fault_guard, fault_install, fault_recover, fault_report, fault_revoke, fault_run,
     fault_uninstall, fault_unwatch, fault_watch,
 )
@@ -490,6 +490,7 @@ cdef class Region:
             return False
         cdef bint first = users_disown(&self.users) >= USERS_OWNER
         if first and self.parent is None:
+            self.last_damage |= FAULT_REVOKED  # what counts without a guard: set before, for who is at work
             with nogil:
                 code = fault_revoke(self.guard, self.address, self.nbytes, self.writable)
             with cython.critical_section(self):
@@ -554,7 +555,7 @@ cdef class Region:
 
     @property
     def damaged(self):
-        return self.root().damage[0] != 0
+        return self.root().damage[0] & ~<fault_word>FAULT_REVOKED != 0
 
     cdef int refuse_damaged(self) except -1:
         cdef Region root = self.root()
@@ -564,6 +565,8 @@ cdef class Region:
             report.start, report.stop = root.last_start, root.last_stop
             if root.guard != NULL:
                 fault_describe(root.guard, &report)
+        if report.damage == FAULT_REVOKED:
+            root.refuse(USERS_GONE)
         interrupt_done()
         raise DamagedError(*_damage.explain(report.damage, root.path, report.start, report.stop))
 

@@ -62,6 +62,18 @@ def mapped_path(path: str) -> str:
     return path
 
 
+def seen_now(mm: MemMap) -> FileInfo | None:
+    """What the file of a map is like now; None if it has none, or another one has taken its name."""
+    info, path = mm._region.info, mm.path
+    if info is None or path is None:
+        return None
+    try:
+        seen = FileInfo.at(path)
+    except OSError:
+        return None
+    return seen if seen.identity == info.identity else None
+
+
 def reference(mm: MemMap) -> tuple[Any, ...]:
     """What pickle needs to call `reopen` elsewhere."""
     mm._check_open()
@@ -82,7 +94,7 @@ def reference(mm: MemMap) -> tuple[Any, ...]:
     if mm.path is None:
         raise TypeError("A map of a file object without a name cannot be pickled: open the file by its path")
     mode = "r" if mm.mode == "r" else "r+"
-    fingerprint = Fingerprint(info, constant=mode == "r")
+    fingerprint = Fingerprint(seen_now(mm) or info, constant=mode == "r")
     return reopen, (type(mm), mm.path, mode, mm.dtype, mm.shape, mm.offset, mm.order, mm.access, fingerprint)
 
 

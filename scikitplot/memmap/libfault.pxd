@@ -9,6 +9,7 @@ cdef extern from "_platform/fault.h" nogil:
     int FAULT_IO
     int FAULT_UNKNOWN
     int FAULT_STORED
+    int FAULT_REVOKED
     bint FAULT_COPIES_ONLY
 
     ctypedef struct fault_guard:

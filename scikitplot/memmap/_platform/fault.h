@@ -31,7 +31,8 @@ enum {
     FAULT_NO_SPACE = 2,  /* a store found no room on the disk: stores are kept in memory, for fault_recover() */
     FAULT_IO = 4,        /* the device failed: zeros */
     FAULT_UNKNOWN = 8,   /* the file could not be looked at: zeros */
-    FAULT_STORED = 16    /* a store went to memory that no file stands behind */
+    FAULT_STORED = 16,   /* a store went to memory that no file stands behind */
+    FAULT_REVOKED = 32   /* nothing was lost, but fault_revoke() has put zeros there: set before it does */
 };
 
 typedef struct fault_guard fault_guard;

@@ -332,7 +332,7 @@ static int repair(uintptr_t address, const void *context)
     else done = replace_page(guard, page, was_store(guard, context));
     unlock(guard);
     void (*notify)(fault_guard *) = atomic_load(&notify_user);
-    if (done && guard->damage && notify) notify(guard);
+    if (done && guard->damage & ~(uint32_t)FAULT_REVOKED && notify) notify(guard);
     atomic_fetch_sub(&guard->pins, 1);
     return done;
 }
@@ -549,8 +549,10 @@ int fault_revoke(fault_guard *guard, void *address, size_t size, int writable)
     sigset_t before;
     if (!guard) return region_revoke(address, size, writable);
     lock_from_outside(guard, &before);
+    guard->damage |= FAULT_REVOKED;
     int error = region_revoke(address, size, writable);
     if (!error) guard->tail = guard->first;
+    else guard->damage &= ~(uint32_t)FAULT_REVOKED;
     unlock_from_outside(guard, &before);
     return error;
 }

@@ -153,8 +153,10 @@ void fault_unwatch(fault_guard *guard)
 
 int fault_revoke(fault_guard *guard, void *address, size_t size, int writable)
 {
-    (void)guard; /* stays: the memory that is there now needs none */
-    return region_revoke(address, size, writable);
+    if (guard) guard->damage |= FAULT_REVOKED; /* and it stays, though the memory that is there now needs none */
+    int error = region_revoke(address, size, writable);
+    if (error && guard) guard->damage &= ~(uint32_t)FAULT_REVOKED;
+    return error;
 }
 
 const fault_word *fault_damage(const fault_guard *guard) { return &guard->damage; }
