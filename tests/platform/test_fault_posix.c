@@ -366,7 +366,16 @@ static void a_revoked_map_reads_zeros(void)
     CHECK(m.bytes[8 * page] == 0 && m.bytes[0] == 7 && loss(&m) == FAULT_TRUNCATED && notified == 1);
     CHECK(!fault_revoke(m.guard, (void *)m.bytes, m.size, 1) && !region_file_close(m.file));
     m.bytes[9 * page] = 1;
-    CHECK(m.bytes[0] == 0 && m.bytes[9 * page] == 1 && loss(&m) == FAULT_TRUNCATED && notified == 1);
+    CHECK(m.bytes[0] == 0 && m.bytes[9 * page] == 1 && notified == 1);
+    CHECK(loss(&m) == (FAULT_TRUNCATED | FAULT_REVOKED));
+    close_map(&m);
+}
+
+static void a_revoke_is_told_apart_from_a_loss(void)
+{
+    map m = open_map(16 * page, REGION_WRITE, 0);
+    CHECK(!fault_revoke(m.guard, (void *)m.bytes, m.size, 1) && !region_file_close(m.file));
+    CHECK(m.bytes[0] == 0 && loss(&m) == FAULT_REVOKED && !notified);
     close_map(&m);
 }
 
@@ -534,6 +543,7 @@ static const struct {
     TEST(threads_that_meet_the_same_lost_pages_all_go_on),
     TEST(opening_closing_and_faulting_go_together),
     TEST(a_revoked_map_reads_zeros),
+    TEST(a_revoke_is_told_apart_from_a_loss),
     TEST(faults_of_others_end_as_they_would_have),
     TEST(a_handler_put_in_front_later_is_passed_again),
     TEST(a_child_process_is_guarded_too),
