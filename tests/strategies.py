@@ -62,9 +62,10 @@ def random_items(count: int, dtype: np.dtype, skip: int = 0) -> bytes:
 
 def as_ndarray(data: bytes, dtype: np.dtype, shape: tuple[int, ...], offset: int = 0, order: str = "C") -> np.ndarray:
     """What a map of that layout must equal."""
-    full = shape + dtype.shape
-    count = math.prod(full) * dtype.base.itemsize
-    return np.ndarray(full, dtype.base, data[offset : offset + count], order=order)
+    item = np.empty((), dtype)  # whose shape is that of a sub-array
+    full = shape + item.shape
+    count = math.prod(full) * item.itemsize
+    return np.ndarray(full, item.dtype, data[offset : offset + count], order=order)
 
 
 def same_values(mine: object, expected: object) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import DTYPE_CASES, SHAPES
+from strategies import DTYPE_CASES, SHAPES, as_ndarray
 
 from scikitplot.memmap._layout import byte_runs, check_rows, end_of, resolve, strides_of
 
@@ -17,9 +17,8 @@ from scikitplot.memmap._layout import byte_runs, check_rows, end_of, resolve, st
 @pytest.mark.parametrize("dtype", DTYPE_CASES, ids=str)
 def test_resolve_adds_sub_array_dimensions_and_counts_bytes(dtype, order):
     layout = resolve(dtype, (2, 3), order, 5, None)
-    item = np.empty((), dtype)
-    expected = np.empty((2, 3, *item.shape), item.dtype, order=order)
-    assert layout == (item.dtype, expected.shape, expected.strides, expected.nbytes, 5, order)
+    expected = as_ndarray(bytes(6 * dtype.itemsize), dtype, (2, 3), order=order)
+    assert layout == (expected.dtype, expected.shape, expected.strides, expected.nbytes, 5, order)
     assert end_of(layout) == 5 + expected.nbytes
 
 
