@@ -1,8 +1,9 @@
 """Work on a file that is not in memory, and on files that are made: what each contender does in one turn.
 
-Before each turn the file is evicted, which is checked, and a part of it is drawn for what is read from the start to the
-end: the disk of a virtual machine may have a cache of its own. A figure means something beside the others of its run only:
-disks are shared and throttled. fio, where it is installed, reads the same without a cache: what the disk can do.
+Before each turn the file is evicted, which is checked. What is read from the start to the end is another part of it in
+each turn, drawn anew: the disk of a virtual machine may have a cache of its own. A figure means something beside the
+others of its run only: disks are shared and throttled. fio, where it is installed, reads the same without a cache: what
+the disk can do.
 """
 
 import json
