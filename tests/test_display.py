@@ -1,5 +1,7 @@
 """What a map looks like in a notebook, and the picture of what is in memory."""
 
+import io
+import os
 import re
 
 import numpy as np
@@ -19,6 +21,21 @@ def test_html_is_a_table_with_the_layout(make_file):
     assert "0x" not in shown
     with MemMap.anonymous(3) as mm:
         assert "<td>none</td>" in mm._repr_html_()
+
+
+@pytest.mark.linux  # where file names are bytes
+@pytest.mark.consumers
+def test_file_names_that_are_no_text_are_shown_as_text(tmp_path):
+    from matplotlib.figure import Figure
+
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.bin")
+    with open(path, "wb") as file:
+        file.write(b"1")
+    with MemMap.open(path) as mm:
+        figure = Figure()
+        assert r"caf\udce9.bin" in plot_residency(mm, figure.subplots()).get_title()
+        figure.savefig(io.BytesIO(), format="png")
+        assert r"caf\udce9.bin" in mm._repr_html_()
 
 
 @pytest.mark.consumers

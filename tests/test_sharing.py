@@ -247,6 +247,17 @@ def test_a_resized_map_pickles_with_its_new_size(path):
             assert len(again) == 10_001
 
 
+def test_the_file_is_to_be_as_it_was_when_it_was_pickled(path):
+    with MemMap.open(settled(path)) as mm:
+        with MemMap.open(path, "r+") as writer:
+            writer[0] = 9
+            writer.flush()
+        os.utime(path)
+        code = pickle.dumps(mm)
+    with pickle.loads(code) as again:
+        assert again[0] == 9
+
+
 def test_a_map_whose_file_was_replaced_after_opening_is_refused(path, tmp_path):
     with MemMap.open(settled(path)) as mm:
         other = tmp_path / "other"

@@ -44,7 +44,7 @@ def html(mm: MemMap) -> str:
     from html import escape
 
     facts = {
-        "file": "none" if mm.path is None else mm.path,
+        "file": "none" if mm.path is None else printable(mm.path),
         "mode": mm.mode,
         "dtype": mm.dtype,
         "shape": mm.shape,
@@ -109,8 +109,18 @@ def plot_residency(mm: MemMap, ax: Axes | None = None) -> Axes:
         xlabel="MiB from the start of the map",
         ylabel="share in memory",
     )
-    ax.set_title(f"{mm.path or 'anonymous'}: {share(flags)}", parse_math=False)  # a path may have dollar signs
+    name = "anonymous" if mm.path is None else printable(mm.path)
+    ax.set_title(f"{name}: {share(flags)}", parse_math=False)  # a path may have dollar signs
     return ax
+
+
+def printable(path: str) -> str:
+    r"""Make text of a path, which may have bytes that are none.
+
+    >>> print(printable("caf\udce9"))
+    caf\udce9
+    """
+    return path.encode(errors="backslashreplace").decode()
 
 
 def share(flags: npt.NDArray[np.bool_]) -> str:
