@@ -224,7 +224,6 @@ def test_name_is_taken_only_when_the_file_is_complete(make_file):
     assert sizes <= {10, 1 << 20}
 
 
-@pytest.mark.posix
 @pytest.mark.linux
 def test_a_read_only_disk_is_what_an_error_names(small_disk_of, tmp_path):
     path = small_disk_of("tmpfs", "16m") / "table.bin"
@@ -237,6 +236,7 @@ def test_a_read_only_disk_is_what_an_error_names(small_disk_of, tmp_path):
     MemMap.open(path, "c").close()
 
 
+@pytest.mark.posix
 def test_read_only_file_is_not_replaced_but_one_may_remove_it(run_unprivileged):
     said = run_unprivileged(
         """
