@@ -546,6 +546,8 @@ def round_trip(mm, protocol):
 
 def switch_guard_off(mm):
     """For a moment in which nothing is touched."""
+    if threading.active_count() > 1:
+        return
     try:
         memmap.set_fault_policy("off")
     finally:
@@ -786,7 +788,7 @@ def fuzz_round(seed, calls, threads):
     said = dict(refused.most_common())
     print(f"seed {seed}: {made} calls, {done.total()} succeeded, {sprung} traps; errors: {said}", flush=True)
     never = [name for name in CALLS if not done[name] and name not in HOPELESS]
-    if calls >= 20_000 and never:
+    if threads == 1 and calls >= 20_000 and never:
         raise SystemError(f"never succeeded: {never}")
 
 
@@ -796,15 +798,14 @@ def start_round(seed, calls, threads):
         command = [sys.executable, __file__, str(calls), f"--seed={seed}", f"--threads={threads}", f"--folder={folder}"]
         with open(os.path.join(folder, "said"), "w+b") as said:
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=said, text=True, check=False)
-            said.seek(0, os.SEEK_END)
-            said.seek(max(said.tell() - 2500, 0))
-            tail = said.read().decode(errors="replace")
+            said.seek(0)
+            text = said.read().decode(errors="replace")
         if done.returncode == 0:
             return done.stdout.strip(), True
         last = pathlib.Path(folder, "last call").read_text().replace("\0", "").split()
         end = f"signal {signal.Signals(-done.returncode).name}" if done.returncode < 0 else f"status {done.returncode}"
         found = f"FOUND: {end}; the last call: {' '.join(last)}\nagain: {' '.join(command[:-1])}"
-        return f"{tail}\n{done.stdout}{found}", False
+        return f"{text}\n{done.stdout}{found}", False
 
 
 def main():

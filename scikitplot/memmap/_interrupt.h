@@ -114,6 +114,14 @@ static int line_up(unsigned long thread)
     return 0;
 }
 
+static void leave_line(unsigned long thread)
+{
+    for (int i = 0; i < MOST_THREADS; i++) {
+        unsigned long same = thread;
+        atomic_compare_exchange_strong(&waiting[i], &same, 0);
+    }
+}
+
 /* What this thread meets of one mapping, until it says NULL. */
 static void interrupt_by_caller(fault_guard *guard) { PyThread_tss_set(&caller_raises, guard); }
 
@@ -131,7 +139,11 @@ static void interrupt(fault_guard *guard)
         if (state == PyThreadState_GetUnchecked() && PyThreadState_SetAsyncExc(thread, interrupt_class)) return;
         place = line_up(thread);
     }
-    if (!place || (place == 1 && PyThread_start_new_thread(raise_in_threads, NULL) == PYTHREAD_INVALID_THREAD_ID)) call_main();
+    if (place == 1 && PyThread_start_new_thread(raise_in_threads, NULL) == PYTHREAD_INVALID_THREAD_ID) {
+        leave_line(thread);
+        place = 0;
+    }
+    if (!place) call_main();
     /* nobody shall see what the thread makes of the zeros before it is told; but who has the GIL may keep it for long */
     for (int tries = 0; place && is_waiting(thread) && tries < MOST_TRIES; tries++)
         PyThread_acquire_lock_timed(never, BETWEEN_TRIES, 0);
@@ -143,10 +155,7 @@ static void interrupt_done(void)
     unsigned long thread = PyThread_get_thread_ident();
     if (thread == main_thread) main_is_wanted = 0;
     else if (PyThreadState_Get()->async_exc == interrupt_class) PyThreadState_SetAsyncExc(thread, NULL);
-    for (int i = 0; i < MOST_THREADS; i++) {
-        unsigned long same = thread;
-        atomic_compare_exchange_strong(&waiting[i], &same, 0);
-    }
+    leave_line(thread);
 }
 
 /* At import, and in the child after a fork. */
