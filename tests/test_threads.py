@@ -249,6 +249,7 @@ def test_what_a_map_says_of_itself_is_true_while_it_is_resized(make_file):
                     assert mm.view().shape[0] in lengths
                     assert mm[-1].tolist() == [0] * 4
                     mm.flush()
+                    mm.verify()
             except BufferError as error:
                 assert "resize" in str(error)
             except ValueError as error:

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import _files, _interop, _sharing
 from ._core import MapCore, listed, own_methods
-from ._damage import TRUNCATED, DamagedError, explain
+from ._damage import DamagedError
 from ._display import count, html, human_size, progress_bar
 from ._layout import Layout, Shape, as_tuple, at_least, byte_runs, check_rows, end_of, is_number, resolve, subtract
 from ._limits import explain_lock, explain_memory, explain_space
@@ -903,7 +903,7 @@ class MemMap(MapCore):
                     for done in pages[: i + 1]:  # of this one, too, a part may be locked
                         root._unlock(done)
                     if (file := self._file()) is not None:
-                        self._check_whole(file.look())
+                        self._region.check_whole(file.look)
                     nbytes = sum(last - first for first, last in pages) * PAGE_SIZE
                     raise explain_lock(error, nbytes, self.path) from None
 
@@ -955,22 +955,21 @@ class MemMap(MapCore):
         """
         self._check_open()
         self._region.check_damage()
-        held, info, path = self._region.file, self._region.info, self.path
-        if info is None:
+        if self._region.info is None:
             return
-        if held is not None:  # first, though it may have lost its name as well
-            self._check_whole(held.look())
-        if path is not None:
-            seen = FileInfo.at(path)
-            if seen.identity != info.identity:
-                raise OSError(errno.ESTALE, REPLACED, path)
-            self._check_whole(seen)
+        if (held := self._region.file) is not None:  # first, though it may have lost its name as well
+            self._region.check_whole(held.look)
+        if self.path is not None:
+            self._region.check_whole(self._look_at_name)
 
-    def _check_whole(self, seen: FileInfo) -> None:
-        """Refuse a file that has become shorter than the map."""
-        if seen.size < self.offset + self.nbytes:
-            start = max(seen.size - self.offset, 0)
-            raise DamagedError(*explain(TRUNCATED, self.path, start, self.nbytes))
+    def _look_at_name(self) -> FileInfo:
+        """What the file is like now that has the name; refused if it is another one."""
+        assert self.path is not None
+        assert self._region.info is not None
+        seen = FileInfo.at(self.path)
+        if seen.identity != self._region.info.identity:
+            raise OSError(errno.ESTALE, REPLACED, self.path)
+        return seen
 
     def recover(self) -> None:
         """Map the file again under pages that were lost, and write stores that had found no room to the file.
@@ -1042,7 +1041,7 @@ class MemMap(MapCore):
         for start, stop in runs:
             self._region.flush(start, stop, wait)
         if (held := self._region.file) is not None:
-            self._check_whole(held.look())
+            self._region.check_whole(held.look)
         root = self._root()
         if wait and root._unsynced_name and self.path is not None:
             with contextlib.suppress(FileNotFoundError, PermissionError):  # moved away, or not ours to look at

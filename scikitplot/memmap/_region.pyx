@@ -553,6 +553,17 @@ cdef class Region:
         """Raise `DamagedError` if pages were lost."""
         check_damage(self)
 
+    def check_whole(self, look):
+        """Raise `DamagedError` if the file has become shorter than the mapping; `look()` says what it is like now."""
+        cdef Py_ssize_t first
+        enter(self)  # nobody resizes it meanwhile
+        try:
+            first = max(look().size - <object>self.offset, 0)
+            if first < self.nbytes:
+                raise DamagedError(*_damage.explain(FAULT_TRUNCATED, self.root().path, first, self.nbytes))
+        finally:
+            leave(self)
+
     @property
     def damaged(self):
         return self.root().damage[0] & ~<fault_word>FAULT_REVOKED != 0
