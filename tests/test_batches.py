@@ -1,8 +1,11 @@
 """chunks and batches: whole files in bounded memory, in order or shuffled, every row once."""
 
 import itertools
+import os
+import platform
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +97,34 @@ def test_memory_stays_within_two_chunks_when_they_are_evicted(tmp_path, run_pyth
             file.seek(k * nbytes // 32 + 8 * k)
             file.write((1 << k).to_bytes(8, "little"))
     assert int(run_python(PEAK, path)) <= 2 * (1 << 25) + (8 << 20)
+
+
+@pytest.mark.linux
+@pytest.mark.native
+@pytest.mark.parametrize("nbytes", [3_000_000, 1 << 24])
+@pytest.mark.parametrize("window", [128, 4096], ids="{} KiB".format)
+def test_chunks_that_are_evicted_leave_nothing_and_are_read_in_large_requests(small_disk_of, nbytes, window):
+    path = small_disk_of("ext4", "64m") / "table.bin"
+    np.arange(48 << 18, dtype="<u4").tofile(path)
+    device = os.stat(path).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    Path(f"/sys/class/bdi/{number}/read_ahead_kb").write_text(str(window))
+
+    def read():
+        requests, _, sectors = Path(f"/sys/dev/block/{number}/stat").read_text().split()[:3]
+        return np.array([int(requests), 512 * int(sectors)])
+
+    with MemMap.open(path, dtype="<u4") as mm:
+        mm.evict()
+        assert not mm.residency().any()
+        before = read()
+        assert sum(int(chunk.sum(dtype="u8")) for chunk in mm.chunks(nbytes=nbytes, evict=True)) == sum(range(len(mm)))
+        requests, found = read() - before
+        assert not mm.residency().any()
+        assert 0 <= found - mm.nbytes < 1 << 16  # and where the file is on the disk
+        linux = tuple(map(int, platform.release().split(".")[:2]))
+        if window == 4096 and linux >= (6, 16):  # from when on ext4 has large folios
+            assert requests < mm.nbytes >> 19
 
 
 # -------------------------------------------------------------------------------------------------------- batches

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -404,6 +405,25 @@ def test_residency_opens_nothing_that_stays_open(path, leftovers):
             mm.residency()
             mm.evict()
         assert leftovers() == before
+
+
+# ------------------------------------------------------------------------------------------------------- prefetch
+
+
+@pytest.mark.linux
+@pytest.mark.native
+@pytest.mark.parametrize("rows", [slice(PAGE // 2, -PAGE), [0, 3 * PAGE, -1], None])
+def test_prefetch_has_all_pages_of_the_rows_read_without_waiting(make_file, rows):
+    path = make_file(bytes(24 << 20))  # more than the system takes at once
+    cool(path)
+    with MemMap.open(path) as mm:
+        if mm.residency().any():
+            pytest.skip("the temporary folder is in memory, where nothing can be evicted: set TMPDIR to a disk")
+        mm.prefetch(rows)
+        deadline = time.monotonic() + 60
+        while not mm.residency(rows).all():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 # ------------------------------------------------------------------------------------------------ lock and unlock

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, SupportsIndex
 import numpy as np
 
 from . import _files, _interop, _sharing
+from ._ahead import ReadAhead
 from ._core import MapCore, listed, own_methods
 from ._damage import DamagedError
 from ._display import count, html, human_size, progress_bar
@@ -38,6 +39,7 @@ class _Default(str):
 _DEFAULT_MODE = _Default("r")
 _NO_PATH: Any = _Default("")
 PIECE = 1 << 25  # bytes that are waited for at once
+FOLIO = (1 << 21) // PAGE_SIZE  # pages that Linux has in its cache as one, at most, and drops as one
 POLICIES = ("raise", "flag", "off")
 REPLACED = "Another file has taken the place of the one that is mapped"
 _PATHS = (str, bytes, os.PathLike)
@@ -719,11 +721,11 @@ class MemMap(MapCore):
         8
         """
         self._check_open()
-        self._evict(rows, self._file())
+        self._evict(self._pages(rows), self._file())
 
-    def _evict(self, rows: Rows, file: File | None) -> None:
+    def _evict(self, pages: list[tuple[int, int]], file: File | None) -> None:
         """Out of this process; given the file, out of the system's cache, too."""
-        for run in subtract(self._pages(rows), self._root()._locked):  # on Windows, evicting would unlock
+        for run in subtract(pages, self._root()._locked):  # on Windows, evicting would unlock
             self._region.evict(file, *self._bytes_of(run))
 
     def prefetch(self, rows: Rows = None, *, wait: bool = False, progress: bool = False) -> None:
@@ -773,7 +775,7 @@ class MemMap(MapCore):
 
     def _leave_range(self, start: int, stop: int) -> None:
         """Give consecutive rows back; the system may keep them in its cache."""
-        self._evict(slice(start, stop), None)
+        self._evict(self._pages(slice(start, stop)), None)
 
     def chunks(
         self, rows: slice | None = None, *, nbytes: SupportsIndex = 1 << 25, evict: bool = False, progress: bool = False
@@ -819,15 +821,24 @@ class MemMap(MapCore):
 
     def _chunks(self, start: int, end: int, step: int, evict: bool, bar: Any) -> Iterator[npt.NDArray[Any]]:
         file = self._file() if evict else None
-        self._request_range(start, min(start + step, end))
+        least = past = self._page(start * self._row_nbytes)
+        ahead = ReadAhead(file, self.offset + start * self._row_nbytes, self.offset + end * self._row_nbytes)
+
+        def request(first: int) -> None:
+            last = min(first + step, end)
+            ahead.until(self.offset + last * self._row_nbytes)
+            self._request_range(first, last)
+
+        request(start)
         with contextlib.closing(bar):
             for at in range(start, end, step):
                 stop = min(at + step, end)
-                self._request_range(stop, min(stop + step, end))
+                request(stop)
                 yield self[at:stop]
                 bar.update(stop - at)
                 if evict:
-                    self._evict(slice(at, stop), file)
+                    first, past = max(past - FOLIO, least), self._page(stop * self._row_nbytes - 1) + (stop == end)
+                    self._evict([(first, past)], file)  # without the last page, which may be the next chunk's as well
 
     def residency(self, rows: Rows = None) -> npt.NDArray[np.bool_]:
         """Tell which pages are in memory, without touching them.

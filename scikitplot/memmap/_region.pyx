@@ -245,6 +245,9 @@ cdef class File:
         check(code, self.path)
         return file_info(&seen)
 
+    def fileno(self):
+        return <object>self.handle
+
     @property
     def size(self):
         """`info.size`, in bytes."""
