@@ -74,7 +74,16 @@ static void fork_begins(void)
 }
 static void fork_is_over(void) { atomic_fetch_sub(&forks, 1); }
 
-static void raise_in_threads(void *unused)
+static void leave_line(unsigned long thread)
+{
+    for (int i = 0; i < MOST_THREADS; i++) {
+        unsigned long same = thread;
+        atomic_compare_exchange_strong(&waiting[i], &same, 0);
+    }
+}
+
+/* CPython ends the thread in the middle, when it ends itself: what AddressSanitizer puts on the stack would stay there. */
+__attribute__((no_sanitize("address"))) static void raise_in_threads(void *unused)
 {
     (void)unused;
     if (!Py_IsInitialized()) return;
@@ -90,7 +99,7 @@ static void raise_in_threads(void *unused)
         unsigned long thread = waiting[i];
         if (!thread) continue;
         if (!PyThreadState_SetAsyncExc(thread, interrupt_class)) call_main();
-        atomic_compare_exchange_strong(&waiting[i], &thread, 0); /* last: it goes on then */
+        leave_line(thread); /* last: it goes on then */
     }
     PyThreadState_Clear(state);
     PyThreadState_DeleteCurrent();
@@ -112,14 +121,6 @@ static int line_up(unsigned long thread)
         if (atomic_compare_exchange_strong(&waiting[i], &nobody, thread)) return 1;
     }
     return 0;
-}
-
-static void leave_line(unsigned long thread)
-{
-    for (int i = 0; i < MOST_THREADS; i++) {
-        unsigned long same = thread;
-        atomic_compare_exchange_strong(&waiting[i], &same, 0);
-    }
 }
 
 /* What this thread meets of one mapping, until it says NULL. */
