@@ -9,7 +9,7 @@ import errno
 import time
 
 cimport cython
-from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport strlen
 
 from .libfault cimport (
@@ -569,7 +569,7 @@ cdef class Region:
 
     @property
     def damaged(self):
-        return self.root().damage[0] & ~<fault_word>FAULT_REVOKED != 0
+        return self.root().damage[0] & ~<uint32_t>FAULT_REVOKED != 0
 
     cdef int refuse_damaged(self) except -1:
         cdef Region root = self.root()
