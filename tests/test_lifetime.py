@@ -621,7 +621,7 @@ def test_a_call_at_work_when_the_map_is_revoked_does_it_all_or_raises(make_file,
     try:
         for k in range(100):
             mm = MemMap.open(path, "r+")
-            thread = threading.Thread(target=in_threads, args=(lambda _, mm=mm: work(mm), 1))
+            thread = threading.Thread(target=work, args=(mm,))
             thread.start()
             for _ in range(k * 20):
                 pass

@@ -59,13 +59,17 @@ def path(make_file):
     return make_file(np.arange(PAGES * PAGE // 4, dtype="<u4"))
 
 
-@pytest.fixture
-def on_disk(path):
-    """The path of a file none of whose pages is in the system's cache."""
+def cold(path):
+    """A file none of whose pages is in the system's cache."""
     cool(path)
     if cached(path):
         pytest.skip("the temporary folder is in memory, where nothing can be evicted: set TMPDIR to a disk")
     return path
+
+
+@pytest.fixture
+def on_disk(path):
+    return cold(path)
 
 
 def mapping_field(path, name):
@@ -414,11 +418,7 @@ def test_residency_opens_nothing_that_stays_open(path, leftovers):
 @pytest.mark.native
 @pytest.mark.parametrize("rows", [slice(PAGE // 2, -PAGE), [0, 3 * PAGE, -1], None])
 def test_prefetch_has_all_pages_of_the_rows_read_without_waiting(make_file, rows):
-    path = make_file(bytes(24 << 20))  # more than the system takes at once
-    cool(path)
-    with MemMap.open(path) as mm:
-        if mm.residency().any():
-            pytest.skip("the temporary folder is in memory, where nothing can be evicted: set TMPDIR to a disk")
+    with MemMap.open(cold(make_file(bytes(24 << 20)))) as mm:  # more than the system takes at once
         mm.prefetch(rows)
         deadline = time.monotonic() + 60
         while not mm.residency(rows).all():

@@ -114,6 +114,19 @@ def test_resize_is_refused_under_a_lease_and_changes_nothing():
     mm.close()
 
 
+def test_nobody_resizes_a_map_while_its_file_is_compared_with_it(make_file):
+    with MemMap.open(make_file(bytes(8)), "r+") as mm:
+
+        def look():
+            with pytest.raises(BufferError):
+                mm.resize(4)
+            return mm._region.file.look()
+
+        mm._region.check_whole(look)
+        mm.resize(4)
+        mm.verify()
+
+
 def test_a_revoked_region_keeps_its_leases_until_they_die():
     mm = MemMap.anonymous(N)
     region, views = mm._region, [mm[1:], mm[2:]]

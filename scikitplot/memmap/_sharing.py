@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from typing import TYPE_CHECKING, Any
@@ -64,14 +65,10 @@ def mapped_path(path: str) -> str:
 
 def seen_now(mm: MemMap) -> FileInfo | None:
     """What the file of a map is like now; None if it has none, or another one has taken its name."""
-    info, path = mm._region.info, mm.path
-    if info is None or path is None:
-        return None
-    try:
-        seen = FileInfo.at(path)
-    except OSError:
-        return None
-    return seen if seen.identity == info.identity else None
+    if mm.path is not None:
+        with contextlib.suppress(OSError):
+            return mm._look_at_name()
+    return None
 
 
 def reference(mm: MemMap) -> tuple[Any, ...]:
