@@ -419,11 +419,14 @@ def test_residency_opens_nothing_that_stays_open(path, leftovers):
 @pytest.mark.parametrize("rows", [slice(PAGE // 2, -PAGE), [0, 3 * PAGE, -1], None])
 def test_prefetch_has_all_pages_of_the_rows_read_without_waiting(make_file, rows):
     with MemMap.open(cold(make_file(bytes(24 << 20)))) as mm:  # more than the system takes at once
-        mm.prefetch(rows)
-        deadline = time.monotonic() + 60
-        while not mm.residency(rows).all():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        for _ in range(10):  # a system that reclaims idle pages may drop some before the last is read
+            mm.evict()
+            mm.prefetch(rows)
+            for _ in range(300):
+                if mm.residency(rows).all():
+                    return
+                time.sleep(0.01)
+        pytest.fail(f"{mm.residency(rows).mean():.0%} of the pages are in memory")
 
 
 # ------------------------------------------------------------------------------------------------ lock and unlock
