@@ -99,9 +99,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish() -> None:
-    # before that hypothesis makes its random generator, whose owner it could not see among what is frozen
+    # hypothesis makes its random generator, whose owner it could not see among what is frozen
     hypothesis.given(hypothesis.strategies.none())(lambda _: None)()
-    gc.freeze()  # what pytest and the libraries made need not be looked at by every gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def light_heap() -> None:
+    """What pytest, the libraries and earlier modules made need not be looked at by every gc.collect()."""
+    gc.collect()
+    gc.freeze()
 
 
 class Footprint(NamedTuple):
