@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build the sdist, from it a wheel for each Python, look into it, and test it away from the sources.
-# Usage: wheels.sh [VERSION[:NUMPY]]...
+# Usage: wheels.sh [VERSION[,CONSTRAINT]...]...
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 export PIP_NO_COMPILE=1 # modules are compiled when they are imported
 unset PYTHONDONTWRITEBYTECODE
@@ -11,23 +11,26 @@ build_sdist() {
     "$work/dist/bin/python" -m build --sdist --outdir "$work/dist" "$root" >/dev/null
 }
 
-test_wheel() { # VERSION NUMPY
-    local version=$1 venv=$work/$1 numpy=${2:-newest}
+test_wheel() { # VERSION CONSTRAINT...
+    local version=$1 venv=$work/$1 constraints=$work/$1.txt
+    printf '%s\n' "${@:2}" >"$constraints"
     "$(find_python "$version")" -m venv "$venv"
-    "$venv/bin/python" -m pip install 'pip>=25.1'
-    "$venv/bin/python" -m pip wheel --no-deps --wheel-dir "$venv/dist" "$work"/dist/*.tar.gz
+    "$venv/bin/python" -m pip install 'pip>=25.3'
+    "$venv/bin/python" -m pip wheel --build-constraint "$constraints" --no-deps --wheel-dir "$venv/dist" \
+        "$work"/dist/*.tar.gz
     "$work/dist/bin/python" "$root/tools/ci/check_wheel.py" "$venv"/dist/*.whl
-    "$venv/bin/python" -m pip install --group "$root/pyproject.toml:test" --group "$root/pyproject.toml:consumers" \
-        "$venv"/dist/*.whl ${2:+"numpy==$2"}
+    "$venv/bin/python" -m pip install --constraint "$constraints" --group "$root/pyproject.toml:test" \
+        --group "$root/pyproject.toml:consumers" "$venv"/dist/*.whl
     cd "$work"
     "$venv/bin/python" -c 'import scikitplot.memmap as m, numpy; print(m.__file__, "NumPy", numpy.__version__)'
     "$venv/bin/pytest" -q -c "$root/pyproject.toml" --junit-xml "$work/$version.xml" "$root/tests"
-    report pytest "Linux $(uname -m), CPython $version" "$work/$version.xml" "wheel, NumPy $numpy"
+    shift
+    report pytest "Linux $(uname -m), CPython $version" "$work/$version.xml" "wheel, ${*:-all newest}"
 }
 
 build_sdist
-if [ $# = 0 ]; then set -- 3.11:2.0.0 3.12 3.13; fi
+if [ $# = 0 ]; then set -- 3.11,numpy==2.0.0,Cython==3.1.0 3.12 3.13; fi # the oldest that pyproject.toml allows
 for one in "$@"; do
-    IFS=: read -r version numpy <<<"$one"
-    test_wheel "$version" "$numpy"
+    IFS=, read -ra words <<<"$one"
+    test_wheel "${words[@]}"
 done
