@@ -13,7 +13,8 @@ build_sdist() {
 
 test_wheel() { # VERSION CONSTRAINT...
     local version=$1 venv=$work/$1 constraints=$work/$1.txt
-    printf '%s\n' "${@:2}" >"$constraints"
+    shift
+    printf '%s\n' "$@" >"$constraints"
     "$(find_python "$version")" -m venv "$venv"
     "$venv/bin/python" -m pip install 'pip>=25.3'
     "$venv/bin/python" -m pip wheel --build-constraint "$constraints" --no-deps --wheel-dir "$venv/dist" \
@@ -24,7 +25,6 @@ test_wheel() { # VERSION CONSTRAINT...
     cd "$work"
     "$venv/bin/python" -c 'import scikitplot.memmap as m, numpy; print(m.__file__, "NumPy", numpy.__version__)'
     "$venv/bin/pytest" -q -c "$root/pyproject.toml" --junit-xml "$work/$version.xml" "$root/tests"
-    shift
     report pytest "Linux $(uname -m), CPython $version" "$work/$version.xml" "wheel, ${*:-all newest}"
 }
 
