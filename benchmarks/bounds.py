@@ -75,7 +75,7 @@ def memory_to_scan(path: Path) -> int:
 
     before = resident()
     with MemMap.open(path) as mm:
-        return max(resident() for chunk in mm.chunks(evict=True) if chunk.any() or len(chunk)) - before
+        return max(resident() for chunk in mm.iter_chunks(evict=True) if chunk.any() or len(chunk)) - before
 
 
 def lines() -> Iterator[Line]:

@@ -206,7 +206,7 @@ class Disk:
 
     def sum_of_chunks(self) -> float:
         with self.part() as mm:
-            return seconds(lambda: sum(float(chunk.sum()) for chunk in mm.chunks(evict=True)))
+            return seconds(lambda: sum(float(chunk.sum()) for chunk in mm.iter_chunks(evict=True)))
 
     def sum_of_memmap(self) -> float:
         array = np.memmap(self.path, "<f4", "r", self.start, self.scanned // 4)

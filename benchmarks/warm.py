@@ -287,7 +287,6 @@ def gather(row: int, most: float) -> Work:
 
 
 GATHER = gather(512, 0.8)
-GATHER_LONG = gather(3072, 0.65)
 
 
 ANONYMOUS = Work(
@@ -329,7 +328,7 @@ BATCH_GROWTH = growth(
 )
 
 ALL = (
-    OPEN, ITEM, SLICE, ROW, READ_AT, GATHER, GATHER_LONG, ANONYMOUS,
+    OPEN, ITEM, SLICE, ROW, READ_AT, GATHER, ANONYMOUS,
     OPEN_GROWTH, SLICE_GROWTH, READ_AT_GROWTH, PICKLE_GROWTH, GATHER_GROWTH, BATCH_GROWTH,
 )  # fmt: skip
 

@@ -1,8 +1,7 @@
-"""chunks and batches: whole files in bounded memory, in order or shuffled, every row once."""
+"""iter_chunks and batches: whole files in bounded memory, in order or shuffled, every row once."""
 
 import itertools
 import os
-import platform
 import re
 import sys
 from pathlib import Path
@@ -34,35 +33,35 @@ def numbers(found):
     return np.concatenate([np.empty(0, int), *[batch[:, 0] for batch in found]])
 
 
-# --------------------------------------------------------------------------------------------------------- chunks
+# ----------------------------------------------------------------------------------------------------- iter_chunks
 
 
 @pytest.mark.parametrize("nbytes", [1, 131, 132, 133, 10_000, 1 << 25])
 @pytest.mark.parametrize("evict", [False, True])
 def test_chunks_are_consecutive_views_of_all_rows(table, nbytes, evict):
-    chunks = list(itertools.islice(table.chunks(nbytes=nbytes, evict=evict), 100))
+    chunks = list(itertools.islice(table.iter_chunks(nbytes=nbytes, evict=evict), 100))
     assert {len(chunk) for chunk in chunks[:-1]} <= {max(nbytes // 132, 1)}
     assert np.shares_memory(chunks[0], table[...])
     assert np.array_equal(numbers(chunks), np.arange(N)[: sum(map(len, chunks))])
 
 
 def test_chunks_of_some_rows(table):
-    assert np.array_equal(numbers(table.chunks(slice(5, -7), nbytes=1000)), np.arange(5, N - 7))
-    assert list(table.chunks(slice(9, 3))) == []
+    assert np.array_equal(numbers(table.iter_chunks(slice(5, -7), nbytes=1000)), np.arange(5, N - 7))
+    assert list(table.iter_chunks(slice(9, 3))) == []
 
 
 def test_chunks_are_checked_at_the_call(table, make_file):
     with pytest.raises(ValueError, match="steps of 1"):
-        table.chunks(slice(None, None, 2))
+        table.iter_chunks(slice(None, None, 2))
     with pytest.raises(ValueError, match="steps of 1"):
-        table.chunks([1, 2])
+        table.iter_chunks([1, 2])
     with pytest.raises(ValueError, match="nbytes to be at least 1, not 0"):
-        table.chunks(nbytes=0)
+        table.iter_chunks(nbytes=0)
     mm = MemMap.open(make_file(bytes(64)), shape=(8, 8), order="F")
     with mm, pytest.raises(ValueError, match="Fortran-order"):
-        mm.chunks()
+        mm.iter_chunks()
     with pytest.raises(ValueError, match="closed"):
-        mm.chunks()
+        mm.iter_chunks()
 
 
 PEAK = """
@@ -76,7 +75,7 @@ def resident():
 with MemMap.open(sys.argv[1], dtype="<i8") as mm:
     total, peak, chunk = 0, 0, None
     before = resident()
-    for chunk in mm.chunks(nbytes=1 << 25, evict=True):
+    for chunk in mm.iter_chunks(nbytes=1 << 25, evict=True):
         total += int(chunk.sum())
         peak = max(peak, resident())
     del chunk
@@ -102,29 +101,22 @@ def test_memory_stays_within_two_chunks_when_they_are_evicted(tmp_path, run_pyth
 @pytest.mark.linux
 @pytest.mark.native
 @pytest.mark.parametrize("nbytes", [3_000_000, 1 << 24])
-@pytest.mark.parametrize("window", [128, 4096], ids="{} KiB".format)
-def test_chunks_that_are_evicted_leave_nothing_and_are_read_in_large_requests(small_disk_of, nbytes, window):
+def test_chunks_that_are_evicted_are_read_once_and_leave_nothing(small_disk_of, nbytes):
     path = small_disk_of("ext4", "64m") / "table.bin"
     np.arange(48 << 18, dtype="<u4").tofile(path)
     device = os.stat(path).st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    Path(f"/sys/class/bdi/{number}/read_ahead_kb").write_text(str(window))
 
-    def read():
-        requests, _, sectors = Path(f"/sys/dev/block/{number}/stat").read_text().split()[:3]
-        return np.array([int(requests), 512 * int(sectors)])
+    def nbytes_read():
+        return 512 * int(Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}/stat").read_text().split()[2])
 
     with MemMap.open(path, dtype="<u4") as mm:
         mm.evict()
         assert not mm.residency().any()
-        before = read()
-        assert sum(int(chunk.sum(dtype="u8")) for chunk in mm.chunks(nbytes=nbytes, evict=True)) == sum(range(len(mm)))
-        requests, found = read() - before
+        before = nbytes_read()
+        total = sum(int(chunk.sum(dtype="u8")) for chunk in mm.iter_chunks(nbytes=nbytes, evict=True))
+        assert total == sum(range(len(mm)))
         assert not mm.residency().any()
-        assert 0 <= found - mm.nbytes < 1 << 16  # and where the file is on the disk
-        linux = tuple(map(int, platform.release().split(".")[:2]))
-        if window == 4096 and linux >= (6, 16):  # from when on ext4 has large folios
-            assert requests < mm.nbytes >> 19
+        assert 0 <= nbytes_read() - before - mm.nbytes < 1 << 16  # and where the file is on the disk
 
 
 # -------------------------------------------------------------------------------------------------------- batches
@@ -266,7 +258,7 @@ def test_maps_are_checked_at_the_call(table, make_file):
 def test_progress_is_shown_by_tqdm(table, capsys):
     assert np.array_equal(numbers(batches(table, batch_size=5000, progress=True)), np.arange(N))
     assert "3/3" in capsys.readouterr().err
-    assert np.array_equal(numbers(table.chunks(progress=True)), np.arange(N))
+    assert np.array_equal(numbers(table.iter_chunks(progress=True)), np.arange(N))
     table.prefetch(wait=True, progress=True)
     assert "100%" in capsys.readouterr().err
 
@@ -277,9 +269,9 @@ import sys
 sys.modules["tqdm"] = None
 from scikitplot.memmap import MemMap, batches
 with MemMap.anonymous(8) as mm:
-    assert len(list(mm.chunks())) == 1
+    assert len(list(mm.iter_chunks())) == 1
     for call in (
-        lambda: mm.chunks(progress=True),
+        lambda: mm.iter_chunks(progress=True),
         lambda: mm.prefetch(wait=True, progress=True),
         lambda: batches(mm, batch_size=2, progress=True),
     ):

@@ -626,7 +626,7 @@ METHOD_CALLS = {
     **dict.fromkeys(["memoryview", "detach", "verify", "recover"], nothing),
     **dict.fromkeys(["evict", "residency", "lock", "unlock"], rows_only),
     "prefetch": lambda f: (rows_only(f)[0], f.some(wait=f.value, progress=lambda: False)),
-    "chunks": lambda f: (
+    "iter_chunks": lambda f: (
         rows_only(f)[0],
         f.some(nbytes=lambda: f.either(f.number, lambda: 4096), evict=f.value, progress=lambda: False),
     ),

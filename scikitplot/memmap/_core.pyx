@@ -28,7 +28,6 @@ from ._region cimport (
     map_file,
 )
 
-import math
 import os
 from _thread import RLock  # that of threading, which takes long to import
 
@@ -55,19 +54,8 @@ cdef extern from "numpy/arrayobject.h":
     object PyArray_Scalar(void *data, cnp.dtype dtype, PyObject *base)
     enum:
         NPY_HALF
-    object PyDataMem_SetHandler(object handler)
-    object PyDataMem_GetHandler()
-    PyObject *PyDataMem_DefaultHandler
-
-cdef extern from "_results.h":
-    enum:
-        RESULT_LARGE
-        RESULT_LARGEST
-    object result_memory()
 
 cnp.import_array()
-
-cdef object RESULT_MEMORY = result_memory()
 
 # The maps that are open, as weak references by id; a dict, because its methods are atomic where a WeakSet's are not.
 cdef dict OPEN = {}
@@ -554,7 +542,7 @@ cdef class MapCore:
             raise ValueError(f"Expected out to have the shape {full}, not {out.shape}")
         cdef cnp.ndarray target = out
         if out is None or not cnp.PyArray_ISCARRAY(out) or np.may_share_memory(out, self.whole()):
-            target = empty(full, self.dtype)
+            target = np.empty(full, self.dtype)
         self.gather_into(index, target)
         if out is None:
             return target if full else target[()]
@@ -742,19 +730,6 @@ cdef inline bint holds_objects(buffer) except -1:
     if isinstance(buffer, cnp.ndarray):
         return (<cnp.ndarray>buffer).dtype.hasobject
     return isinstance(buffer, memoryview) and "O" in buffer.format
-
-
-cdef object empty(tuple shape, cnp.dtype dtype):
-    """An array for a result: if it is large, in the memory of earlier ones, unless the program has its own ways."""
-    if RESULT_LARGE <= math.prod(shape, start=dtype.itemsize) <= RESULT_LARGEST:
-        handler = PyDataMem_GetHandler()
-        if handler is <object>PyDataMem_DefaultHandler:
-            PyDataMem_SetHandler(RESULT_MEMORY)
-            try:
-                return np.empty(shape, dtype)
-            finally:
-                PyDataMem_SetHandler(handler)
-    return np.empty(shape, dtype)
 
 
 cdef object index_array(rows, length):

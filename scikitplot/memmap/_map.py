@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, SupportsIndex
 import numpy as np
 
 from . import _files, _interop, _sharing
-from ._ahead import ReadAhead
 from ._core import MapCore, listed, own_methods
 from ._damage import DamagedError
 from ._display import count, html, human_size, progress_bar
@@ -777,7 +776,7 @@ class MemMap(MapCore):
         """Give consecutive rows back; the system may keep them in its cache."""
         self._evict(self._pages(slice(start, stop)), None)
 
-    def chunks(
+    def iter_chunks(
         self, rows: slice | None = None, *, nbytes: SupportsIndex = 1 << 25, evict: bool = False, progress: bool = False
     ) -> Iterator[npt.NDArray[Any]]:
         """Iterate over views of consecutive rows; the next ones are being read while these are used.
@@ -807,7 +806,7 @@ class MemMap(MapCore):
         --------
         >>> from scikitplot.memmap import MemMap
         >>> with MemMap.anonymous((1000, 8), dtype="f8") as mm:
-        ...     [len(chunk) for chunk in mm.chunks(nbytes=25_600)]
+        ...     [len(chunk) for chunk in mm.iter_chunks(nbytes=25_600)]
         [400, 400, 200]
         """
         self._check_open()
@@ -817,23 +816,16 @@ class MemMap(MapCore):
             raise ValueError("Expected rows to be a slice with steps of 1")
         step = max(at_least("nbytes", nbytes, 1) // max(self._row_nbytes, 1), 1)
         bar = progress_bar(max(chosen.stop - chosen.start, 0), "row", progress)
-        return self._chunks(chosen.start, chosen.stop, step, evict, bar)
+        return self._iter_chunks(chosen.start, chosen.stop, step, evict, bar)
 
-    def _chunks(self, start: int, end: int, step: int, evict: bool, bar: Any) -> Iterator[npt.NDArray[Any]]:
+    def _iter_chunks(self, start: int, end: int, step: int, evict: bool, bar: Any) -> Iterator[npt.NDArray[Any]]:
         file = self._file() if evict else None
         least = past = self._page(start * self._row_nbytes)
-        ahead = ReadAhead(file, self.offset + start * self._row_nbytes, self.offset + end * self._row_nbytes)
-
-        def request(first: int) -> None:
-            last = min(first + step, end)
-            ahead.until(self.offset + last * self._row_nbytes)
-            self._request_range(first, last)
-
-        request(start)
+        self._request_range(start, min(start + step, end))
         with contextlib.closing(bar):
             for at in range(start, end, step):
                 stop = min(at + step, end)
-                request(stop)
+                self._request_range(stop, min(stop + step, end))
                 yield self[at:stop]
                 bar.update(stop - at)
                 if evict:

@@ -858,20 +858,6 @@ static void anonymous_memory_that_cannot_grow_stays_as_it_was(void)
     CHECK(region_unmap(address, 5000) == 0);
 }
 
-static void disowned_memory_can_be_written_to_again(void)
-{
-    unsigned char *bytes;
-    size_t size = 3 * region_page_size();
-    CHECK(region_map_anonymous(size, 0, (void **)&bytes) == 0);
-    for (int round = 0; round < 2; round++) {
-        memset(bytes, 7, size);
-        CHECK(region_disown(bytes, size) == 0);
-        bytes[size - 1] = 8;
-        CHECK(bytes[size - 1] == 8 && (bytes[0] == 7 || bytes[0] == 0));
-    }
-    CHECK(region_unmap(bytes, size) == 0);
-}
-
 static void named_memory_is_found_as_long_as_it_is_open(void)
 {
     char name[64];
@@ -1253,7 +1239,6 @@ static const struct {
     TEST(resized_anonymous_memory_keeps_its_contents),
     TEST(what_anonymous_memory_lost_does_not_come_back),
     TEST(anonymous_memory_that_cannot_grow_stays_as_it_was),
-    TEST(disowned_memory_can_be_written_to_again),
     TEST(named_memory_is_found_as_long_as_it_is_open),
     TEST(a_growing_map_keeps_its_bytes_and_gains_zeros),
     TEST(a_shrinking_map_keeps_its_head),

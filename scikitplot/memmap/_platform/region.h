@@ -83,10 +83,6 @@ int region_memory_create(const char *name, size_t size, region_file *memory);
 int region_memory_open(const char *name, uint64_t maker, region_file *memory);
 int region_memory_map(region_file memory, uint64_t offset, size_t size, void **address);
 
-/* Let the system take the contents of private anonymous memory, if it needs the pages; they can be written to again at any
- * time.  An error where the system does not know that. */
-int region_disown(void *address, size_t size);
-
 /* Change the size of a private anonymous mapping.  It may move; its contents are kept, new bytes are zero. */
 int region_resize_anonymous(size_t old_size, size_t size, void **address);
 /* Change the size of a file and of the REGION_WRITE mapping that reaches from `offset` to its end.  It may move; on

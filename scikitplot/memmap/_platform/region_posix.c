@@ -336,18 +336,6 @@ int region_unmap(void *address, size_t size)
     return munmap(address, size) ? errno : 0;
 }
 
-int region_disown(void *address, size_t size)
-{
-#ifdef MADV_FREE
-    widen(&address, &size);
-    return madvise(address, size, MADV_FREE) ? errno : 0;
-#else
-    (void)address;
-    (void)size;
-    return ENOTSUP;
-#endif
-}
-
 int region_resize_anonymous(size_t old_size, size_t size, void **address)
 {
     void *moved = NULL;

@@ -410,11 +410,6 @@ int region_unmap(void *address, size_t size)
     return done ? 0 : last_error();
 }
 
-int region_disown(void *address, size_t size)
-{
-    return VirtualAlloc(address, size, MEM_RESET, PAGE_READWRITE) ? 0 : last_error();
-}
-
 int region_resize_anonymous(size_t old_size, size_t size, void **address)
 {
     void *moved;
