@@ -5,10 +5,10 @@
 
 from typing import TYPE_CHECKING
 
-from ._damage import DamagedError
-from ._display import plot_residency
-from ._gather import set_num_threads
-from ._map import MemMap, open_maps, set_fault_policy
+from ._damage import DamagedError, set_fault_policy
+from ._kernels import set_num_threads
+from ._map import MemMap, open_maps
+from ._plots import plot_residency
 
 if TYPE_CHECKING:
     from ._batches import batches

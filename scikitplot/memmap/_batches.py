@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 import operator
 import os
@@ -15,56 +17,109 @@ from ._core import MapCore
 from ._display import progress_bar, tqdm_class
 from ._layout import at_least
 from ._order import InOrder, Order, Shuffled, ShuffledBlocks
+from ._paging import PAGE_SIZE, check_rows, pages_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ._map import MemMap
-
     _Array = npt.NDArray[Any]
-    _Table = MemMap | _Array
+    _Table = MapCore | _Array
 
 BLOCK_NBYTES = 1 << 20  # of the first map: what shuffle="blocks" keeps together
+FOLIO = (1 << 21) // PAGE_SIZE  # pages that Linux caches, and drops, as one at most
+
+
+def request(mm: MapCore, start: int, stop: int) -> None:
+    """Start reading consecutive rows."""
+    if start < stop:
+        mm._region.request(start * mm._row_nbytes, stop * mm._row_nbytes)
+
+
+def release(mm: MapCore, start: int, stop: int) -> None:
+    """Drop consecutive rows from this process; they stay in the page cache."""
+    pages = pages_of([(start * mm._row_nbytes, stop * mm._row_nbytes)], mm._region.offset)
+    mm._region.evict_pages(pages, None)
+
+
+def chunks_of(
+    mm: MapCore, rows: slice | None, nbytes: SupportsIndex, evict: bool, progress: bool
+) -> Iterator[npt.NDArray[Any]]:
+    """Check the arguments of `MemMap.iter_chunks`, and return its iterator."""
+    mm._check_open()
+    mm._check_rows_are_contiguous()
+    chosen = check_rows(slice(None) if rows is None else rows, len(mm))
+    if not isinstance(chosen, slice) or chosen.step != 1:
+        raise ValueError("Expected rows to be a slice with steps of 1")
+    step = max(at_least("nbytes", nbytes, 1) // max(mm._row_nbytes, 1), 1)
+    bar = progress_bar(max(chosen.stop - chosen.start, 0), "row", progress)
+    return _iter_chunks(mm, chosen.start, chosen.stop, step, evict, bar)
+
+
+def _iter_chunks(mm: MapCore, start: int, end: int, step: int, evict: bool, bar: Any) -> Iterator[npt.NDArray[Any]]:
+    offset, row_nbytes = mm._region.offset, mm._row_nbytes
+    first = past = (offset + start * row_nbytes) // PAGE_SIZE
+    file = mm._region.reopen_file() if evict else None
+    request(mm, start, min(start + step, end))
+    with contextlib.closing(bar):
+        for at in range(start, end, step):
+            stop = min(at + step, end)
+            request(mm, stop, min(stop + step, end))
+            yield mm[at:stop]
+            bar.update(stop - at)
+            if evict:  # again what is left of a large folio, but not yet a page on which the next chunk begins
+                least, past = max(past - FOLIO, first), (offset + stop * row_nbytes) // PAGE_SIZE
+                mm._region.evict_pages([(least, past + (stop == end))], file)
 
 
 class RowReader:
-    """Has the rows of each batch read."""
+    """Starts reading the rows of each batch."""
 
-    def __init__(self, maps: list[MemMap]) -> None:
+    def __init__(self, maps: list[MapCore]) -> None:
         self._maps = maps
 
-    def __call__(self, position: int, rows: npt.NDArray[np.int64]) -> None:
+    def reach(self, position: int, rows: npt.NDArray[np.int64]) -> None:
+        """The batch at this position is the next to be read."""
         for mm in self._maps:
             mm._request(rows)
 
+    def pass_by(self, position: int) -> None:
+        """All batches before this position were gathered."""
+
 
 class BlockReader:
-    """Has blocks read in the order of their groups, up to one group ahead, and lets go of groups that are done."""
+    """Starts reading blocks in the order of their groups, up to one group ahead, and releases groups that are done."""
 
-    def __init__(self, maps: list[MemMap], order: ShuffledBlocks, last: int) -> None:
+    def __init__(self, maps: list[MapCore], order: ShuffledBlocks, first: int, last: int) -> None:
         self._maps = maps
         self._order = order
-        self._group = -1
+        self._group = -1  # that batches are being read of
+        self._kept = order.group_of(first)  # the first that is not released yet
         self._last = order.group_of(last)
         self._asked = 0  # blocks of the group that follows
 
-    def __call__(self, position: int, rows: npt.NDArray[np.int64]) -> None:
+    def reach(self, position: int, rows: npt.NDArray[np.int64]) -> None:
+        """The batch at this position is the next to be read."""
         order, group = self._order, self._order.group_of(position)
         if group != self._group:
             self._request(group, self._asked if group == self._group + 1 else 0, order.group)
-            for mm, start, stop in self._parts(self._group, 0, order.group):
-                mm._leave_range(start, stop)
             self._group, self._asked = group, 0
         first, end = order.start_of(group), order.start_of(group + 1)
         due = (position - first) * order.group // (end - first)
         self._request(group + 1, self._asked, due)
         self._asked = due
 
+    def pass_by(self, position: int) -> None:
+        """All batches before this position were gathered."""
+        while self._kept < self._order.group_of(position):
+            for mm, start, stop in self._parts(self._kept, 0, self._order.group):
+                release(mm, start, stop)
+            self._kept += 1
+
     def _request(self, group: int, start: int, stop: int) -> None:
         for mm, first, end in self._parts(group, start, stop):
-            mm._request_range(first, end)
+            request(mm, first, end)
 
-    def _parts(self, group: int, start: int, stop: int) -> Iterator[tuple[MemMap, int, int]]:
+    def _parts(self, group: int, start: int, stop: int) -> Iterator[tuple[MapCore, int, int]]:
         """Which rows of which map some blocks of a group are."""
         if 0 <= group <= self._last:
             for block in self._order.blocks_of(group)[start:stop].tolist():
@@ -104,7 +159,7 @@ class Batches:
                 raise ValueError("A map of no dimensions has no rows")
             if isinstance(table, MapCore):
                 table._check_open()
-                table._check_rows_are_contiguous("copy it to C order")
+                table._check_rows_are_contiguous()
         lengths = [len(table) for table in maps]
         if len(set(lengths)) > 1:
             raise ValueError(f"Expected maps of the same length, not of {lengths} rows")
@@ -146,24 +201,25 @@ class Batches:
 
     def __iter__(self) -> Iterator[Any]:
         bar = progress_bar(len(self), "batch", self._progress)
-        waiting: deque[npt.NDArray[np.int64]] = deque()
+        waiting: deque[tuple[int, npt.NDArray[np.int64]]] = deque()
         maps = [table for table in self._maps if not isinstance(table, np.ndarray)]
-        read_ahead: BlockReader | RowReader = RowReader(maps)
-        if isinstance(self._order, ShuffledBlocks):
-            read_ahead = BlockReader(maps, self._order, self._last - 1)
-        try:
-            for start in range(self._first, self._last, self._size):
-                rows = self._order.rows(start, min(start + self._size, self._last))
-                read_ahead(start, rows)
-                waiting.append(rows)
-                if len(waiting) > self._ahead:
-                    yield self._gathered(waiting.popleft())
-                    bar.update(1)
-            while waiting:
-                yield self._gathered(waiting.popleft())
+        reader: BlockReader | RowReader = RowReader(maps)
+        if isinstance(self._order, ShuffledBlocks) and self._first < self._last:
+            reader = BlockReader(maps, self._order, self._first, self._last - 1)
+        starts = iter(range(self._first, self._last, self._size))
+        with contextlib.closing(bar):
+            while True:
+                for start in itertools.islice(starts, self._ahead + 1 - len(waiting)):
+                    stop = min(start + self._size, self._last)
+                    rows = self._order.rows(start, stop)
+                    reader.reach(start, rows)
+                    waiting.append((start, rows))
+                if not waiting:
+                    return
+                start, rows = waiting.popleft()
+                reader.pass_by(start)
+                yield self._gathered(rows)
                 bar.update(1)
-        finally:
-            bar.close()
 
     def _gathered(self, rows: npt.NDArray[np.int64]) -> Any:
         parts = [table[rows] for table in self._maps]

@@ -1,8 +1,8 @@
 """MapCore: the compiled half of MemMap, with the calls that are made millions of times.
 
-Every array over the memory has a `Lease` as its base; the library's own temporaries live in C variables only, so that
-no traceback keeps one alive. Anything that may run Python code (`__index__`, buffer requests) runs before the memory
-is entered, because that code may close the map.
+Every array over the memory has a `Lease` as its base. The library's own temporaries live in C variables only, so that
+no traceback keeps one alive. Code that may run Python code (`__index__`, buffer requests) runs before the region is
+entered, because it may close the map.
 """
 
 cimport cython
@@ -20,16 +20,16 @@ from cpython.slice cimport PySlice_Check
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport int64_t, uintptr_t
 
-from ._gather cimport first_outside, gather_rows, request_missing
-from .libfault cimport FAULT_COPIES_ONLY, fault_guard
+from ._file cimport File
+from ._guard cimport FAULT_COPIES_ONLY, copy_bytes, fault_guard, rearm
+from ._kernels cimport first_outside, gather_rows, request_missing
 from .libregion cimport region_file, region_store
 from ._region cimport (
-    File, Lease, Region, RESIZED, USERS_GONE, check_damage, copy_bytes, is_closed, enter, rearm, lease, leave,
-    map_file,
+    Lease, Region, RESIZED, USERS_GONE, check_damage, enter, is_closed, lease, leave, map_file,
 )
 
+import math
 import os
-from _thread import RLock  # that of threading, which takes long to import
 
 import numpy as np
 
@@ -62,7 +62,7 @@ cdef dict OPEN = {}
 
 
 def listed():
-    """The maps that are listed as open, oldest first."""
+    """Return the maps that are listed as open, oldest first."""
     return [mm for mm in [reference() for reference in list(OPEN.values())] if mm is not None]
 
 
@@ -110,7 +110,8 @@ cdef inline object array(
     return view
 
 
-cdef MapCore over(type cls, Region region, tuple layout, mode, access, bint sparse, bint listed):
+cdef MapCore over(type cls, Region region, tuple layout, mode, access):
+    """Make an object of a subclass: an array in some layout over all of a region."""
     cdef MapCore self = (<PyTypeObject *>MapCore).tp_new(cls, <PyObject *>(), NULL)
     cdef int i
     self.dtype, shape, self.strides, _, self.offset, self.order = layout
@@ -126,24 +127,44 @@ cdef MapCore over(type cls, Region region, tuple layout, mode, access, bint spar
     self.simple_scalars = self.dtype.type_num <= cnp.NPY_CLONGDOUBLE or (
         self.dtype.type_num in (cnp.NPY_DATETIME, cnp.NPY_TIMEDELTA, NPY_HALF))
     self._mode = mode
-    self._sparse = sparse
-    self._locked = ()
     self._region = region
     if access != "normal":
         region.advise(access)
     self.reshape(shape)
-    if listed:
-        OPEN[<uintptr_t><void *>self] = PyWeakref_NewRef(self, None)
     return self
 
 
-cdef inline void forget(MapCore self):
+cdef MapCore enlist(MapCore self):
+    """List a map as open."""
+    OPEN[<uintptr_t><void *>self] = PyWeakref_NewRef(self, None)
+    return self
+
+
+cdef inline void unlist(MapCore self):
     OPEN.pop(<uintptr_t><void *>self, None)
 
 
 @cython.no_gc_clear  # the region must outlast whatever is still called while a cycle is taken apart
 cdef class MapCore:
     """The layout of an array over a `Region`, and the hot calls on it."""
+
+    cdef readonly Region _region
+    cdef readonly object _mode  # a Mode; here, because setting an attribute in Python takes as long as a system call
+    cdef readonly cnp.dtype dtype
+    cdef readonly tuple strides
+    cdef readonly object offset
+    cdef readonly object order
+    cdef readonly MapCore _window_of
+
+    # outside of `enter` and `leave`, threads without a GIL need a critical section for these
+    cdef tuple now_shape
+    cdef dict windows
+
+    cdef int ndim_
+    cdef int flags
+    cdef bint simple_scalars
+    cdef cnp.npy_intp *dims
+    cdef cnp.npy_intp *steps
 
     def _check_open(self):
         check_open(self)
@@ -155,19 +176,31 @@ cdef class MapCore:
         return 0
 
     @staticmethod
-    def _over_file(
-        type cls not None, File file not None, bint keep_file, dtype, shape, offset, order, mode, access, bint sparse
-    ):
-        """Make an object of a subclass: an array over an open file."""
-        cdef tuple layout = resolve(dtype, shape, order, offset, file.seen.size)
+    def _over_file(type cls not None, File file not None, dtype, shape, offset, order, mode, access):
+        """Make a map, of a subclass: an array over an open file."""
+        cdef tuple layout = resolve(dtype, shape, order, offset, file.seen.size, file.path or "the file")
         _, _, _, nbytes, start, _ = layout
-        cdef Region region = map_file(file, mode.intent, start, nbytes, keep_file)
-        return over(cls, region, layout, mode, access, sparse, True)
+        return enlist(over(cls, map_file(file, mode.intent, start, nbytes), layout, mode, access))
 
     @staticmethod
-    def _over(type cls not None, Region region not None, tuple layout not None, mode, access, bint sparse, bint listed):
-        """Make an object of a subclass: an array in some layout over all of a region."""
-        return over(cls, region, layout, mode, access, sparse, listed)
+    def _over(type cls not None, Region region not None, tuple layout not None, mode, access):
+        """Make a map, of a subclass: an array in some layout over all of a region."""
+        return enlist(over(cls, region, layout, mode, access))
+
+    def _window(self, tuple layout not None, Py_ssize_t start):
+        """Make a window: an array in some layout over bytes of this map, from `start` on."""
+        cdef dict fresh = {}
+        _, _, _, nbytes, _, _ = layout
+        cdef MapCore window = over(type(self), self._region.window(start, nbytes), layout, self._mode, "normal")
+        with cython.critical_section(self):
+            if self.windows is None:
+                self.windows = fresh
+        window._window_of = self
+        self.windows[<uintptr_t><void *>window] = PyWeakref_NewRef(window, None)
+        if is_closed(self._region):  # by another thread, which may not have known of the window
+            window._region.close()
+            check_open(self)
+        return window
 
     cdef void reshape(self, tuple shape):
         """Take over the size of the region; strides do not depend on the first dimension, the only one to change."""
@@ -183,7 +216,7 @@ cdef class MapCore:
         """
         cdef cnp.ndarray end
         try:
-            if not self._region.resize(nbytes, self._sparse and rows is None):  # rows need their space at once
+            if not self._region.resize(nbytes, self._region.sparse and rows is None):  # rows need their space at once
                 return False
             # before anybody else can enter
             with cython.critical_section(self):
@@ -199,38 +232,21 @@ cdef class MapCore:
         finally:
             self._region.reopen()
             if is_closed(self._region):  # the mapping was lost
-                forget(self)
+                unlist(self)
 
     def _close(self):
         """Close the region and this map, unless views are alive. Returns whether it is closed."""
         if not self._region.close():
             return False
-        forget(self)
+        unlist(self)
         return True
 
-    def _forget(self):
+    def _unlist(self):
         """Take this map from the list of those that are open."""
-        forget(self)
-
-    def _turn(self):
-        """The lock of those who change size or locked pages, who come one after another; made when first needed."""
-        cdef object fresh = RLock()
-        with cython.critical_section(self):
-            if self.turn is None:
-                self.turn = fresh
-            return self.turn
-
-    def _adopt(self, MapCore window not None):
-        """Know a window for as long as it lives."""
-        cdef dict fresh = {}
-        with cython.critical_section(self):
-            if self.windows is None:
-                self.windows = fresh
-        window._window_of = self
-        self.windows[<uintptr_t><void *>window] = PyWeakref_NewRef(window, None)
+        unlist(self)
 
     def _known_windows(self):
-        """The windows that were made of this map and are alive; closed ones too."""
+        """Return the windows of this map that are alive; closed ones too."""
         cdef dict windows
         with cython.critical_section(self):
             windows = self.windows
@@ -239,7 +255,7 @@ cdef class MapCore:
 
     def __del__(self):
         if self._region is not None and not is_closed(self._region):
-            self._drop()
+            self._finalize()
 
     def __dealloc__(self):
         if self._window_of is not None:
@@ -257,7 +273,7 @@ cdef class MapCore:
 
     @property
     def damaged(self):
-        """bool: whether pages were lost. Every call that needs data raises `DamagedError` then."""
+        """Whether pages were lost. Every call that needs data raises `DamagedError` then."""
         return self._region.damaged
 
     @property
@@ -296,20 +312,29 @@ cdef class MapCore:
     def shared(self):
         return self._region.shared
 
+    @property
+    def _row_nbytes(self):
+        """Bytes in a row, of all maps but N-d Fortran-order ones contiguous."""
+        return math.prod(self.shape[1:], start=self.dtype.itemsize)
+
+    def _check_rows_are_contiguous(self, way_out="use mm.T, whose rows are"):
+        if self.ndim_ > 1 and self.order == "F":
+            raise ValueError(f"The rows of an N-d Fortran-order map are not contiguous: {way_out}")
+
     # ---- arrays
 
-    cdef object sound(self, result):
-        """What was computed from the map, unless pages were lost meanwhile."""
+    cdef object checked(self, result):
+        """Return what was computed from the map, unless pages were lost meanwhile."""
         check_damage(self._region)
         return result
 
-    cdef object exported(self):
-        """The whole map: the guard is put in front again first, which takes too long for each slice."""
+    cdef object rearmed_view(self):
+        """The whole map. The guard is put in front of other handlers first, which takes too long for each slice."""
         if self._region.on_file:
             rearm()
-        return self.whole()
+        return self.whole_view()
 
-    cdef object whole(self):
+    cdef object whole_view(self):
         cdef Lease taken = lease(self._region)
         return array(self, taken, self.dtype, self._region.address, self.ndim_, self.dims, self.steps)
 
@@ -376,13 +401,13 @@ cdef class MapCore:
             key = np.asarray(key)  # as NumPy has it
         if type(key) is np.ndarray and key.dtype.kind in "iu" and self.ndim_ > 0:
             return self.gather(key)
-        return self.sound(PyObject_GetItem(self.exported(), key))
+        return self.checked(PyObject_GetItem(self.rearmed_view(), key))
 
     def __setitem__(self, key, value):
         check_open(self)
         self.check_writable()
         if not self.store_rows(key, value):
-            PyObject_SetItem(self.whole(), key, value)
+            PyObject_SetItem(self.whole_view(), key, value)
         check_damage(self._region)
 
     cdef bint store_rows(self, key, value) except -1:
@@ -420,16 +445,16 @@ cdef class MapCore:
             return self.dims[0]
 
     def __iter__(self):
-        return iter(self.whole())
+        return iter(self.whole_view())
 
     def __contains__(self, value):
-        return self.sound(value in self.whole())
+        return self.checked(value in self.whole_view())
 
     def __bool__(self):
-        return bool(self.whole())
+        return bool(self.whole_view())
 
     def __array__(self, dtype=None, copy=None):
-        return self.sound(np.array(self.exported(), dtype=dtype, copy=copy))
+        return self.checked(np.array(self.rearmed_view(), dtype=dtype, copy=copy))
 
     def to_numpy(self, dtype=None, copy=None):
         """Return the map as an ndarray.
@@ -458,7 +483,7 @@ cdef class MapCore:
         ...     mm.to_numpy("f8")
         array([0., 0., 0.])
         """
-        return self.sound(np.array(self.exported(), dtype=dtype, copy=copy))
+        return self.checked(np.array(self.rearmed_view(), dtype=dtype, copy=copy))
 
     def memoryview(self):
         """Return a typed memoryview of the map, with its shape, strides and format.
@@ -484,7 +509,7 @@ cdef class MapCore:
         ...     del view
         f (2, 3)
         """
-        cdef object whole = self.exported()
+        cdef object whole = self.rearmed_view()
         try:
             return PyMemoryView_FromObject(whole)
         except (ValueError, BufferError) as error:
@@ -541,7 +566,7 @@ cdef class MapCore:
         if out is not None and out.shape != full:
             raise ValueError(f"Expected out to have the shape {full}, not {out.shape}")
         cdef cnp.ndarray target = out
-        if out is None or not cnp.PyArray_ISCARRAY(out) or np.may_share_memory(out, self.whole()):
+        if out is None or not cnp.PyArray_ISCARRAY(out) or np.may_share_memory(out, self.whole_view()):
             target = np.empty(full, self.dtype)
         self.gather_into(index, target)
         if out is None:
@@ -552,24 +577,25 @@ cdef class MapCore:
 
     def _request(self, cnp.ndarray index not None):
         """Have rows read, unless they are in memory: int64, in range."""
-        cdef cnp.ndarray whole = self.whole()
+        cdef cnp.ndarray whole = self.whole_view()
         cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(index)
         cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length = cnp.PyArray_DIM(whole, 0)
         cdef const char *base = cnp.PyArray_BYTES(whole)
         cdef size_t nbytes = cnp.PyArray_NBYTES(whole) // length if length else 0
+        cdef fault_guard *guard = self._region.guard.watcher()
         with nogil:
             if first_outside(indices, count, length) < 0:
-                request_missing(base, length, nbytes, indices, count)
+                request_missing(base, length, nbytes, indices, count, guard)
 
     cdef int gather_into(self, cnp.ndarray index, cnp.ndarray target) except -1:
         """Copy the rows into C-contiguous memory of the right size, which is not the map's."""
-        cdef cnp.ndarray whole = self.exported()
+        cdef cnp.ndarray whole = self.rearmed_view()
         cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(index)
         cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length = cnp.PyArray_DIM(whole, 0), bad
         cdef const char *base = cnp.PyArray_BYTES(whole)
         cdef char *place = cnp.PyArray_BYTES(target)
         cdef size_t nbytes = cnp.PyArray_NBYTES(target) // count if count else 0
-        cdef fault_guard *guard = self._region.watcher()
+        cdef fault_guard *guard = self._region.guard.watcher()
         with nogil:
             bad = first_outside(indices, count, length)
         if bad >= 0:
@@ -726,7 +752,7 @@ cdef class MapCore:
 
 
 cdef inline bint holds_objects(buffer) except -1:
-    """Whether bytes in a buffer are addresses of Python objects."""
+    """Whether a buffer holds addresses of Python objects."""
     if isinstance(buffer, cnp.ndarray):
         return (<cnp.ndarray>buffer).dtype.hasobject
     return isinstance(buffer, memoryview) and "O" in buffer.format
@@ -769,18 +795,17 @@ cdef void store(Region region, Py_ssize_t offset, const char *source, Py_ssize_t
     copy(place + at, source + at, nbytes - at)
 
 
-def after_fork():
-    """In the child, where the other threads do not exist: nobody waits for what one of them had begun."""
+def after_fork_in_child():
+    """Close the maps that another thread was resizing or closing: that thread does not exist here."""
     cdef MapCore mm
     for mm in listed():
-        mm.turn = None
-        mm._region.orphan()
+        mm._region.lose()
         if is_closed(mm._region):
-            forget(mm)
+            unlist(mm)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=after_fork)
+    os.register_at_fork(after_in_child=after_fork_in_child)
 
 
 def own_methods(type cls):

@@ -1,24 +1,20 @@
-"""What is raised when pages were lost, and what it says."""
+"""What is raised when pages were lost, what it says, and what else happens then."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+import os
 
-# as in fault.h
-TRUNCATED, NO_SPACE, IO, UNKNOWN, STORED = 1, 2, 4, 8, 16
+from ._guard import IO, NO_SPACE, STORED, TRUNCATED, UNKNOWN, last_loss, set_policy, set_raised
+from ._modes import POLICIES, Policy, refuse
 
 REASONS = {
     TRUNCATED: (errno.EIO, "the file was truncated while it was mapped"),
-    NO_SPACE: (errno.ENOSPC, "a store found no room on the disk"),
+    NO_SPACE: (errno.ENOSPC, "a write found no room on the disk"),
     IO: (errno.EIO, "the device failed to read"),
     UNKNOWN: (errno.EIO, "the file can neither be read nor found any more"),
 }
 WAY_OUT = "What was read from there is not the file's: make the file whole again, and call recover()"
-
-
-def nothing_known() -> tuple[int, str | None, int, int]:
-    return UNKNOWN, None, 0, 0
 
 
 class DamagedError(OSError):
@@ -45,18 +41,53 @@ class DamagedError(OSError):
     0
     """
 
-    # (damage, path, start, stop) of the last loss, for exceptions that the interpreter makes without arguments
-    _last: Callable[[], tuple[int, str | None, int, int]] = staticmethod(nothing_known)
-
     def __new__(cls, *args: object) -> DamagedError:
-        return super().__new__(cls, *(args or explain(*cls._last())))
+        return super().__new__(cls, *(args or explain(*last_loss())))  # the interpreter raises it without arguments
+
+
+set_raised(DamagedError)
 
 
 def explain(damage: int, path: str | None, start: int, stop: int) -> tuple[int, str, str | None]:
+    """Return the arguments of a `DamagedError`: (errno, strerror, filename)."""
     known = [reason for bit, reason in REASONS.items() if damage & bit] or [REASONS[UNKNOWN]]
     text = " and ".join(reason for _, reason in known)
     kept = damage & NO_SPACE and not damage & ~(NO_SPACE | STORED)
-    stored = ""
+    written = ""
     if damage & STORED:
-        stored = " Stores are kept in memory for recover()." if kept else " Stores went there, and may be lost."
-    return known[0][0], f"Bytes {start}:{stop} of the map are damaged: {text}.{stored} {WAY_OUT}", path
+        written = " What was written is kept in memory for recover()." if kept else " What was written may be lost."
+    return known[0][0], f"Bytes {start}:{stop} of the map are damaged: {text}.{written} {WAY_OUT}", path
+
+
+def set_fault_policy(policy: Policy) -> None:
+    """Set what happens when a page of a mapped file vanishes: the file is truncated, the disk full, the device fails.
+
+    Parameters
+    ----------
+    policy : {"raise", "flag", "off"}
+        ``"raise"``: the process goes on. The thread that touched the page gets a `DamagedError`, and so does every
+        later call on the map. ``"flag"``: no thread is interrupted; the next call on the map raises. ``"off"``:
+        maps are not guarded, and maps opened meanwhile never will be: for programs that handle SIGBUS themselves.
+        The environment variable ``SCIKITPLOT_MEMMAP_FAULTS`` sets the policy at import; the default is ``"raise"``.
+
+    Raises
+    ------
+    ValueError
+        If the policy is unknown.
+
+    Examples
+    --------
+    >>> from scikitplot.memmap import set_fault_policy
+    >>> set_fault_policy("flag")
+    >>> set_fault_policy("raise")
+    """
+    if policy not in POLICIES:
+        refuse("policy", POLICIES, policy)
+    set_policy(policy != "off", policy == "raise")
+
+
+if _policy := os.environ.get("SCIKITPLOT_MEMMAP_FAULTS"):
+    if _policy not in POLICIES:
+        refuse("the environment variable SCIKITPLOT_MEMMAP_FAULTS", POLICIES, _policy)
+    set_fault_policy(_policy)  # type: ignore[arg-type]
+

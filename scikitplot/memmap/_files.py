@@ -1,15 +1,17 @@
-"""Opening and making the files that are mapped; nothing is left behind by a call that fails."""
+"""Find, make and replace the files that are mapped; a call that fails leaves nothing behind."""
 
+import contextlib
 import errno
 import io
 import os
-import sys
 from collections.abc import Callable
 from typing import BinaryIO
 
+from ._file import File, FileInfo
 from ._limits import explain_space
 from ._modes import Mode
-from ._region import File, FileInfo, Region, map_file
+from ._region import Region, map_file
+from ._system import set_permissions, system_handle, system_path
 
 ROOT = "/" if os.sep == "/" else None  # with which every absolute path starts
 WAY_OUT = 'remove the file first, or open it with mode "r+"'
@@ -25,20 +27,9 @@ def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     return os.path.join(os.getcwd(), name) if ".." in name else os.path.abspath(name)
 
 
-def beyond_260(path: str) -> str:
-    """An absolute path for calls of Python's own, which on Windows end at 260 characters without the prefix."""
-    if sys.platform != "win32" or path.startswith("\\\\"):
-        return path
-    return f"\\\\?\\{os.path.normpath(path)}"
-
-
 def explain_denied(error: PermissionError, mode: Mode) -> PermissionError:
     hint = '; mode "r" or "c" may do' if mode.writes_file else ""
     return PermissionError(error.errno, f'{error.strerror} (mode "{mode.name}"){hint}', error.filename)
-
-
-def map_to_write(file: File, offset: int, nbytes: int) -> Region:
-    return map_file(file, "write", offset, nbytes, True)
 
 
 def duplicate(opened: BinaryIO, mode: Mode) -> File:
@@ -55,11 +46,7 @@ def duplicate(opened: BinaryIO, mode: Mode) -> File:
         raise PermissionError(errno.EACCES, hint, name)
     descriptor = opened.fileno()
     opened.flush()
-    if sys.platform == "win32":
-        import msvcrt
-
-        descriptor = msvcrt.get_osfhandle(descriptor)
-    file = File.duplicate(descriptor, name if isinstance(name, str) else None)
+    file = File.duplicate(system_handle(descriptor), name if isinstance(name, str) else None)
     file.path = name_of(opened, file)
     return file
 
@@ -87,13 +74,15 @@ def resize_open(file: File, offset: int, nbytes: int, sparse: bool) -> Region:
     """Let a file that the caller has open end `nbytes` bytes after `offset`, and map those."""
     size = file.size
     if offset + nbytes < size:
-        map_to_write(file, offset, nbytes)  # and dropped: what would fail fails before anything is cut off
+        map_file(file, "write", offset, nbytes)  # and dropped: what would fail fails before anything is cut off
     set_size(file, offset + nbytes, sparse)
     try:
-        return map_to_write(file, offset, nbytes)
+        region = map_file(file, "write", offset, nbytes)
     except OSError:
         set_size(file, size, sparse)
         raise
+    region.sparse = sparse
+    return region
 
 
 def create(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
@@ -103,7 +92,7 @@ def create(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
 
 def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
     """Make a file and, once it is mapped, give it the name and the permissions of what was there."""
-    target = beyond_260(path)
+    target = system_path(path)
     if os.path.islink(target):
         target = os.path.realpath(target)
     try:
@@ -119,8 +108,8 @@ def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
     temporary = os.path.join(os.path.dirname(target), f".memmap-{os.urandom(8).hex()}.tmp")
 
     def take_over() -> None:
-        if permissions is not None and sys.platform != "win32":  # which knows read-only or not, checked above
-            os.chmod(temporary, permissions)
+        if permissions is not None:
+            set_permissions(temporary, permissions)
         os.replace(temporary, target)
 
     try:
@@ -142,13 +131,13 @@ def _build(
     finish: Callable[[], None] = lambda: None,
 ) -> Region:
     """Make a file, map it, and only then let it have its name, where the system can: a kill leaves nothing behind."""
-    taken = os.path.lexists(beyond_260(name))
+    taken = os.path.lexists(system_path(name))
     nameless = None if taken else File.create_nameless(os.path.dirname(name), path)
     file = nameless or File.create(name, path)
     has_name, region = nameless is None, None
     try:
         set_size(file, offset + nbytes, sparse)
-        region = map_to_write(file, offset, nbytes)
+        region = map_file(file, "write", offset, nbytes)
         if not has_name:
             file.link(name)
             has_name = True
@@ -158,6 +147,9 @@ def _build(
             region.close()  # Windows deletes no file that is mapped
         file.close()
         if has_name:
-            os.unlink(beyond_260(name))
+            with contextlib.suppress(OSError):  # the error under way says more
+                os.unlink(system_path(name))
         raise
+    region.sparse = sparse
+    region.unsynced_name = True
     return region

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ._sharing import seen_now
-
-if TYPE_CHECKING:
-    from ._map import MemMap
+from ._core import MapCore
+from ._sharing import info_by_name
 
 
-def dlpack(mm: MemMap, options: dict[str, Any]) -> Any:
+def dlpack(mm: MapCore, options: dict[str, Any]) -> Any:
     """Hand the memory over as NumPy does, whose array stays alive with it."""
     mm._check_open()
     if not mm.writable and options.get("copy") is not True:
@@ -23,7 +21,7 @@ def dlpack(mm: MemMap, options: dict[str, Any]) -> Any:
     return mm.to_numpy().__dlpack__(**options)
 
 
-def arrow(mm: MemMap, type: Any = None, finish: Callable[[Any], Any] = lambda rows: rows) -> Any:
+def arrow(mm: MapCore, type: Any = None, finish: Callable[[Any], Any] = lambda rows: rows) -> Any:
     """Make a pyarrow.Array of the rows, of fixed-size lists if they have dimensions, and of it what `finish` makes."""
     try:
         import pyarrow  # type: ignore[import-untyped,import-not-found,unused-ignore]
@@ -50,13 +48,13 @@ def arrow(mm: MemMap, type: Any = None, finish: Callable[[Any], Any] = lambda ro
         del rows
 
 
-def dask_token(mm: MemMap) -> tuple[object, ...]:
+def dask_token(mm: MapCore) -> tuple[object, ...]:
     """Name the contents: the same name means the same bytes, as far as size and time of the file tell.
 
     What may be written to gets another one each time.
     """
     mm._check_open()
-    seen = seen_now(mm) if mm.mode == "r" else None
+    seen = info_by_name(mm) if mm.mode == "r" else None
     if seen is None:
         return "MemMap", os.urandom(16).hex()
     layout = repr(mm.dtype), mm.shape, mm.offset, mm.order

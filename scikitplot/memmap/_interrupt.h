@@ -165,7 +165,7 @@ static void interrupt_set_up(PyObject *raised)
     PyThread_tss_create(&caller_raises);
     never = PyThread_allocate_lock();
     PyThread_acquire_lock(never, 1);
-    interrupt_class = raised;
+    Py_XSETREF(interrupt_class, Py_NewRef(raised));
     main_is_called = main_is_wanted = 0;
     main_thread = 0;
     Py_AddPendingCall(know_main, NULL); /* `threading` knows it too, and takes long to import */

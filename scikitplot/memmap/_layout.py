@@ -1,7 +1,4 @@
-"""From dtype, shape, order and offset to bytes, and from rows to pages.
-
-All arithmetic on sizes is done here, in Python integers, which do not overflow.
-"""
+"""From dtype, shape, order and offset to a range of bytes: all size arithmetic, in Python ints, which cannot overflow."""
 
 from __future__ import annotations
 
@@ -18,8 +15,6 @@ from ._modes import ORDERS, Order, refuse
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # takes longer to import than all of this package
-
-    Rows = slice | npt.ArrayLike | None
 
 Shape = SupportsIndex | Sequence[SupportsIndex] | None
 
@@ -39,18 +34,18 @@ def resolve(
     order: Order,
     offset: SupportsIndex,
     available: int | None,
-    whole: str = "file",
+    whole: str = "the file",
 ) -> Layout:
-    """Check a layout and complete it.
+    """Return a complete layout, or raise if it does not fit.
 
     Parameters
     ----------
     dtype, shape, order, offset
         As given to `MemMap.open`.
     available : int or None
-        Bytes there are. None: they are about to be made, as many as the layout asks for.
+        Number of bytes that exist. None: they are about to be made, as many as the layout asks for.
     whole : str
-        What the bytes are of, for messages.
+        What errors call the thing that has the bytes.
     """
     if order not in ORDERS:
         refuse("order", ORDERS, order)
@@ -63,9 +58,9 @@ def resolve(
         item, itemsize, simple = _parse_dtype(dtype)
     offset = operator.index(offset)
     if offset < 0:
-        raise ValueError(f"offset {offset} is negative")
+        raise ValueError(f"offset {offset} is negative: it counts from the start of {whole}")
     if available is not None and offset > available:
-        raise ValueError(f"offset {offset} is past the end of the {whole}, which has {available} bytes")
+        raise ValueError(f"offset {offset} is past the end of {whole}, which has {available} bytes")
 
     if shape is None and available is not None and simple:
         nbytes = available - offset
@@ -85,11 +80,11 @@ def resolve(
     # NumPy bounds the strides too: dimensions of 0 do not make the others harmless
     extent = nbytes or itemsize * math.prod(n or 1 for n in full)
     if extent > MAX_NBYTES or offset + extent > MAX_END:
-        raise ValueError(f"shape {full} of dtype {item} at offset {offset} is larger than the address space")
+        raise ValueError(f"shape {full} of dtype {item} at offset {offset} of {whole} is larger than the address space")
     if available is not None and offset + nbytes > available:
         raise ValueError(
             f"shape {full} of dtype {item} needs {nbytes} bytes from offset {offset}, "
-            f"but the {whole} has {available} bytes ({available - offset} from there)"
+            f"but {whole} has {available} bytes ({available - offset} from there)"
         )
     return item, full, strides_of(full, itemsize, order), nbytes, offset, order
 
@@ -133,14 +128,14 @@ def as_tuple(shape: Any) -> tuple[int, ...]:
 def _infer(dims: tuple[int, ...], itemsize: int, offset: int, available: int | None, whole: str) -> tuple[int, ...]:
     """`dims` with its -1 replaced."""
     if available is None:
-        raise ValueError(f"Expected a full shape, not {dims}: there is no {whole} yet to infer it from")
+        raise ValueError(f"Expected a full shape, not {dims}: {whole} has no bytes yet to infer it from")
     row = itemsize * -math.prod(dims)
     if row == 0:
-        raise ValueError(f"shape {dims} cannot be inferred: a dimension beside the -1 is 0")
+        raise ValueError(f"shape {dims} of {whole} cannot be inferred: a dimension beside the -1 is 0")
     rows, left_over = divmod(available - offset, row)
     if left_over:
         raise ValueError(
-            f"The {whole} has {available} bytes, {available - offset} of them from offset {offset} on, which is no "
+            f"{whole} has {available} bytes, {available - offset} of them from offset {offset} on, which is no "
             f"multiple of {row} (item size {itemsize}): {left_over} bytes left over. Give a full shape to map a part"
         )
     return tuple(rows if n == -1 else n for n in dims) if len(dims) > 1 else (rows,)
@@ -154,64 +149,6 @@ def strides_of(shape: tuple[int, ...], itemsize: int, order: Order) -> tuple[int
         strides.append(step)
         step *= n or 1
     return tuple(strides if order == "F" else reversed(strides))
-
-
-def check_rows(rows: Rows, length: int) -> slice | npt.NDArray[np.intp]:
-    """`rows` as a slice with known ends, or as sorted, non-negative row numbers."""
-    if rows is None:
-        return slice(0, length, 1)
-    if isinstance(rows, slice):
-        start, stop, step = rows.indices(length)
-        span = range(start, stop, step)
-        if len(span) == 0:
-            return slice(0, 0, 1)
-        first, last = sorted((span[0], span[-1]))
-        return slice(first, last + 1, abs(step))
-    numbers = np.asarray(rows)
-    if numbers.size == 0:
-        return slice(0, 0, 1)
-    too_large = numbers.dtype.kind == "O" and all(isinstance(number, int) for number in numbers.flat)
-    if numbers.dtype.kind not in "iu" and not too_large:
-        raise TypeError(f"Expected rows to be None, a slice or integers, not {numbers.dtype}")
-    low, high = int(numbers.min()), int(numbers.max())
-    if low < -length or high >= length:
-        raise IndexError(f"row {low if low < -length else high} is out of range for {length} rows")
-    numbers = numbers.astype(np.intp)
-    return np.sort(np.where(numbers < 0, numbers + length, numbers), axis=None)
-
-
-def byte_runs(rows: Rows, length: int, row_nbytes: int, skew: int, page: int) -> list[tuple[int, int]]:
-    """Where rows lie: byte ranges (start, stop), ascending, with at least one page that no row meets between them.
-
-    Parameters
-    ----------
-    rows
-        None (all), a slice, or row numbers, of `length` rows of `row_nbytes` bytes each.
-    skew : int
-        How far into a page, of `page` bytes, row 0 starts.
-    """
-    chosen = check_rows(rows, length)
-    if row_nbytes == 0:
-        return []
-    if isinstance(chosen, slice):
-        if chosen.step * row_nbytes <= page or chosen.step == 1:  # every page in between is met
-            span = (chosen.start * row_nbytes, chosen.stop * row_nbytes)
-            return [span] if span[0] < span[1] else []
-        chosen = np.arange(chosen.start, chosen.stop, chosen.step)
-    starts = chosen * row_nbytes
-    stops = starts + row_nbytes
-    gaps = np.flatnonzero((starts[1:] + skew) // page > (stops[:-1] + skew - 1) // page + 1)
-    first = starts[np.concatenate(([0], gaps + 1))]
-    last = stops[np.concatenate((gaps, [len(stops) - 1]))]
-    return list(zip(first.tolist(), last.tolist(), strict=True))
-
-
-def subtract(runs: Sequence[tuple[int, int]], holes: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
-    """Return what is left of half-open ranges when others are cut out of them."""
-    for low, high in holes:
-        parts = [((start, min(stop, low)), (max(start, high), stop)) for start, stop in runs]
-        runs = [(start, stop) for pair in parts for start, stop in pair if start < stop]
-    return runs
 
 
 def at_least(name: str, value: SupportsIndex, least: int) -> int:

@@ -1,4 +1,4 @@
-"""Which limit was met when the system refused: the names and numbers for error messages."""
+"""Name the limit behind an error of the system, with its number, for error messages."""
 
 import errno
 import sys
@@ -13,7 +13,7 @@ ADDRESS_SPACE = 1 << (47 if sys.maxsize > 1 << 32 else 32)
 
 
 def resource_limit(name: str) -> int | None:
-    """The soft limit that getrlimit has under a name; None where there is none."""
+    """Return the soft limit that getrlimit has under a name; None where there is none."""
     try:
         import resource
     except ImportError:  # Windows
@@ -49,9 +49,10 @@ def memory_limit(nbytes: int) -> str:
     most = kernel_setting("max_map_count")
     if most is not None and map_count() >= int(most) - 1:
         return f"a process may have {most} mappings (vm.max_map_count)"
-    if sys.platform == "win32":
-        return "the system does not promise that much memory (commit limit: what it has and the paging files)"
-    promise = "the system does not promise that much memory (overcommit, vm.overcommit_memory)"
+    promise = "the system does not promise that much memory "
+    if most is None:
+        return promise + "(commit limit: what it has and the paging files)"
+    promise += "(overcommit, vm.overcommit_memory)"
     if ADDRESS_SPACE == 1 << 32:
         return f"no such gap is left in the address space of a 32-bit process, {ADDRESS_SPACE} bytes, or {promise}"
     return promise
@@ -65,21 +66,29 @@ def is_out_of_memory(error: OSError, nbytes: int) -> bool:
 
 
 def explain_memory(error: OSError, nbytes: int, path: str | None) -> OSError:
-    """The error to raise when mapping `nbytes` bytes failed."""
+    """Return the error to raise when mapping `nbytes` bytes failed."""
     if not is_out_of_memory(error, nbytes):
         return error
     return OSError(errno.ENOMEM, f"Cannot map {nbytes} bytes: {memory_limit(nbytes)}", path)
 
 
+def explain_descriptors(error: OSError, path: str | None) -> OSError:
+    """Return the error to raise when the process has no descriptor left."""
+    allowed = resource_limit("RLIMIT_NOFILE")
+    limit = "" if allowed is None else f": this process may have {allowed} files open (ulimit -n)"
+    way_out = 'close files, raise the limit, or open by path with mode "r" or "c": such maps keep no file open'
+    return OSError(error.errno, f"{error.strerror}{limit}. Way out: {way_out}", path)
+
+
 def explain_space(error: OSError, nbytes: int, path: str | None) -> OSError:
-    """The error to raise when a file could not be made `nbytes` bytes long."""
+    """Return the error to raise when a file could not be made `nbytes` bytes long."""
     if error.errno not in NO_SPACE:
         return error
     return OSError(error.errno, f"{error.strerror}: the file needs {nbytes} bytes", path)
 
 
 def explain_lock(error: OSError, nbytes: int, path: str | None) -> OSError:
-    """The error to raise when `nbytes` bytes could not be locked in memory."""
+    """Return the error to raise when `nbytes` bytes could not be locked in memory."""
     allowed = resource_limit("RLIMIT_MEMLOCK")
     limit = "" if allowed is None else f", and this process may lock {allowed} bytes (ulimit -l)"
     return OSError(error.errno, f"{error.strerror}: cannot lock {nbytes} bytes{limit}", path)

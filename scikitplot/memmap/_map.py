@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
-import math
 import os
 import sys
 import warnings
@@ -16,17 +14,17 @@ import numpy as np
 
 from . import _files, _interop, _sharing
 from ._core import MapCore, listed, own_methods
-from ._damage import DamagedError
 from ._display import count, html, human_size, progress_bar
-from ._layout import Layout, Shape, as_tuple, at_least, byte_runs, check_rows, end_of, is_number, resolve, subtract
-from ._limits import explain_lock, explain_memory, explain_space
+from ._file import File
+from ._layout import Layout, Shape, as_tuple, end_of, is_number, resolve
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
-from ._region import PAGE_SIZE, File, FileInfo, map_anonymous, set_guard, sync_directory
+from ._paging import PAGE_SIZE, byte_runs, pages_of
+from ._region import map_anonymous
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ._layout import Rows
+    from ._paging import Rows, Runs
 
 
 class _Default(str):
@@ -38,9 +36,6 @@ class _Default(str):
 _DEFAULT_MODE = _Default("r")
 _NO_PATH: Any = _Default("")
 PIECE = 1 << 25  # bytes that are waited for at once
-FOLIO = (1 << 21) // PAGE_SIZE  # pages that Linux has in its cache as one, at most, and drops as one
-POLICIES = ("raise", "flag", "off")
-REPLACED = "Another file has taken the place of the one that is mapped"
 _PATHS = (str, bytes, os.PathLike)
 
 
@@ -61,41 +56,7 @@ def open_maps() -> list[MemMap]:
     >>> mm in open_maps()
     False
     """
-    return [mm for mm in listed() if not mm.closed]
-
-
-def set_fault_policy(policy: Literal["raise", "flag", "off"]) -> None:
-    """Say what happens when a page of a mapped file vanishes: the file is truncated, the disk full, the device fails.
-
-    Parameters
-    ----------
-    policy : {"raise", "flag", "off"}
-        ``"raise"``: the process goes on, and the thread that touched the page gets a `DamagedError`, as does every
-        later call on the map. ``"flag"``: no thread is interrupted, the next call on the map raises. ``"off"``:
-        nothing is done as long as that is the policy, nor ever for maps opened meanwhile: for programs that handle
-        SIGBUS themselves. The environment variable ``SCIKITPLOT_MEMMAP_FAULTS`` gives the policy to start with;
-        without it, it is ``"raise"``.
-
-    Raises
-    ------
-    ValueError
-        If the policy is unknown.
-
-    Examples
-    --------
-    >>> from scikitplot.memmap import set_fault_policy
-    >>> set_fault_policy("flag")
-    >>> set_fault_policy("raise")
-    """
-    if policy not in POLICIES:
-        refuse("policy", POLICIES, policy)
-    set_guard(policy != "off", policy == "raise")
-
-
-if _policy := os.environ.get("SCIKITPLOT_MEMMAP_FAULTS"):
-    if _policy not in POLICIES:
-        refuse("the environment variable SCIKITPLOT_MEMMAP_FAULTS", POLICIES, _policy)
-    set_fault_policy(_policy)  # type: ignore[arg-type]
+    return [mm for mm in listed() if isinstance(mm, MemMap) and not mm.closed]
 
 
 @own_methods
@@ -227,38 +188,39 @@ class MemMap(MapCore):
         if isinstance(path, _PATHS):
             name = _files.absolute(path)
             if how.creates:
-                return cls._create(name, how, resolve(dtype, shape, order, offset, None), access, sparse)
+                layout = resolve(dtype, shape, order, offset, None, name)
+                return cls._create(name, how, layout, access, sparse)
             try:
                 file = File.open(name, how.writes_file)
             except PermissionError as error:
                 raise _files.explain_denied(error, how) from None
-            keep_file = how.writes_file
         elif hasattr(path, "fileno"):
-            file, keep_file = _files.duplicate(path, how), True  # a name may not lead back to it
+            file = _files.duplicate(path, how)
         else:
             raise TypeError(f"Expected path to be str, bytes, os.PathLike or a binary file, not {type(path).__name__}")
         try:
             if how.creates:
-                return cls._recreate(file, how, resolve(dtype, shape, order, offset, None), access, sparse)
-            return MapCore._over_file(cls, file, keep_file, dtype, shape, offset, order, how, access, sparse)
+                layout = resolve(dtype, shape, order, offset, None, file.path or "the file")
+                return cls._recreate(file, how, layout, access, sparse)
+            self = MapCore._over_file(cls, file, dtype, shape, offset, order, how, access)
         except BaseException:
             file.close()  # now, though a traceback may keep this frame
             raise
+
+        if sparse:
+            self._region.sparse = True
+        return self
 
     @classmethod
     def _create(cls, path: str, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
         make = _files.replace if mode.replaces else _files.create
         _, _, _, nbytes, start, _ = layout
-        region = make(path, start, nbytes, sparse)
-        self = MapCore._over(cls, region, layout, mode, access, sparse, True)
-        self._unsynced_name = True
-        return self
+        return MapCore._over(cls, make(path, start, nbytes, sparse), layout, mode, access)
 
     @classmethod
     def _recreate(cls, file: File, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
         _, _, _, nbytes, start, _ = layout
-        region = _files.resize_open(file, start, nbytes, sparse)
-        return MapCore._over(cls, region, layout, mode, access, sparse, True)
+        return MapCore._over(cls, _files.resize_open(file, start, nbytes, sparse), layout, mode, access)
 
     @classmethod
     def _open_anonymous(
@@ -327,9 +289,8 @@ class MemMap(MapCore):
         ...     mm[:, 0].tolist()
         [0.0, 2.5]
         """
-        layout = resolve(dtype, shape, order, 0, None)
-        region = map_anonymous(end_of(layout), shared)
-        return MapCore._over(cls, region, layout, MODES["r+"], "normal", False, True)
+        layout = resolve(dtype, shape, order, 0, None, "anonymous memory")
+        return MapCore._over(cls, map_anonymous(end_of(layout), shared), layout, MODES["r+"], "normal")
 
     # --------------------------------------------------------------------------------------------- attributes
 
@@ -382,7 +343,7 @@ class MemMap(MapCore):
             if order == self.order or (self.ndim < 2 and order in ORDERS):
                 return self.to_numpy()
             shape = self.shape
-        layout = resolve(self.dtype if dtype is None else dtype, shape, order, offset, self.nbytes, "map")
+        layout = resolve(self.dtype if dtype is None else dtype, shape, order, offset, self.nbytes, "the map")
         return self._view(*layout[:-1])
 
     def window(self, start: SupportsIndex | None, stop: SupportsIndex | None) -> Self:
@@ -411,19 +372,30 @@ class MemMap(MapCore):
         ...     part.shape, int(mm[...].sum())
         ((3, 3), 9)
         """
-        self._check_rows_are_contiguous("use mm[a:b]")
+        self._check_rows_are_contiguous("use mm[a:b], or mm.T, whose rows are")
         first, last, _ = slice(start, stop).indices(len(self))
         rows = max(last - first, 0)
-        start = first * self._row_nbytes if rows else 0
-        part = self._region.window(start, rows * self._row_nbytes)
+        skipped = first * self._row_nbytes if rows else 0
         shape = (rows, *self.shape[1:])
-        layout = (self.dtype, shape, self.strides, part.nbytes, self.offset + start, self.order)
-        window = MapCore._over(type(self), part, layout, self._mode, self.access, self._sparse, False)
-        self._adopt(window)
-        if self.closed:  # by another thread, which may not have known of the window
-            window.close()
-            self._check_open()
-        return window
+        nbytes = rows * self._row_nbytes
+        return self._window((self.dtype, shape, self.strides, nbytes, self.offset + skipped, self.order), skipped)
+
+    @property
+    def T(self) -> Self:
+        """The map with its axes reversed: a window of the whole map, as `window` makes them.
+
+        The transposed map of one in Fortran order is in C order: it has contiguous rows, as `iter_chunks`, `batches`
+        and the calls that take `rows` need them.
+
+        Examples
+        --------
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous((1000, 3), dtype="f8", order="F") as mm, mm.T as columns:
+        ...     print(columns.shape, columns.order, [len(chunk) for chunk in columns.iter_chunks(nbytes=16_000)])
+        (3, 1000) C [2, 1]
+        """
+        order: Order = self.order if self.ndim < 2 else "F" if self.order == "C" else "C"
+        return self._window((self.dtype, self.shape[::-1], self.strides[::-1], self.nbytes, self.offset, order), 0)
 
     def __getitems__(self, indices: npt.ArrayLike) -> npt.NDArray[Any]:
         return self.gather(indices)  # so that torch's DataLoader takes a map for a dataset, and reads a batch at once
@@ -483,7 +455,8 @@ class MemMap(MapCore):
         """
         if views == "refuse":
             if not (self._close() or self._collect_and_close()):
-                raise BufferError(f"Cannot close {self!r}: {self._who_is_alive()}")
+                way_out = '; or hand the memory over with detach(), or take it away with close(views="revoke").'
+                raise BufferError(f"Cannot close {self!r}: {self._who_is_alive(way_out)}")
         elif views == "revoke":
             self._revoke()
         else:
@@ -504,16 +477,13 @@ class MemMap(MapCore):
         counts = [count(n, noun) for n, noun in ((views, "view"), (windows, "window")) if n > 0]
         return " and ".join(counts) or "0 views"
 
-    def _who_is_alive(self) -> str:
+    def _who_is_alive(self, way_out: str) -> str:
         sites = self._region.lease_sites()
         alive = self._alive()
         text = f"{alive} {'is' if alive in ('1 view', '1 window') else 'are'} alive"
         if sites:
             text += f", made at {', '.join(sites[:5])}"
-        text += (
-            ". Drop them (del), copy what you keep (.copy()), hand the memory over with detach(), "
-            'or take it away with close(views="revoke"). '
-        )
+        text += f". Drop them (del), or copy what you keep (.copy()){way_out} "
         if getattr(sys, "last_value", None) is not None or sys.exc_info()[0] is not None:
             text += "A stored exception keeps the variables of its frames alive. "
         if not sites:
@@ -525,9 +495,9 @@ class MemMap(MapCore):
             return
         left = self._views()
         first = self._region.revoke()
-        self._forget()
+        self._unlist()
         for window in self._descendants():
-            window._forget()
+            window._unlist()
             window._region.abandon()
         if left and first:
             what = "read zeros from now on" if self._window_of is None else "stay valid, and keep the whole map open"
@@ -554,7 +524,7 @@ class MemMap(MapCore):
             left = self._alive()
             if not self._region.abandon():
                 return
-            self._forget()
+            self._unlist()
             message = f"{left} outlived the with block of {self!r}: mapped until the last one is gone"
             try:
                 warnings.warn(message, ResourceWarning, stacklevel=2)
@@ -592,78 +562,38 @@ class MemMap(MapCore):
             raise BufferError(f"Cannot detach {self!r}: {count(windows, 'window')} over it must be closed first")
         array = self.to_numpy()
         first = self._region.abandon()
-        self._forget()
+        self._unlist()
         if not first:  # another thread closed the map meanwhile
             self._check_open()
         return array
 
-    def _drop(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        """Called when the last reference to an open map goes; the names of this module may be gone before it."""
+    def _finalize(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Abandon an open map that nobody refers to any more; at exit, the names of this module may be gone already."""
         message = f"{self!r} was dropped without close()" if not is_finalizing() else ""
-        self._forget()
+        self._unlist()
         self._region.abandon()
         if message and self._window_of is None:
             warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _sharing.reference(self)
+        return _sharing.reference(self, type(self).open)
 
     # ------------------------------------------------------------------------------------------------- paging
 
-    @property
-    def _row_nbytes(self) -> int:
-        return math.prod(self.shape[1:], start=self.itemsize)
-
-    def _check_rows_are_contiguous(self, way_out: str) -> None:
-        if self.ndim > 1 and self.order == "F":
-            raise ValueError(f"The rows of an N-d Fortran-order map are scattered: {way_out}")
-
-    def _runs(self, rows: Rows) -> list[tuple[int, int]]:
-        """Where rows lie, in bytes from the start of the map."""
+    def _runs(self, rows: Rows) -> Runs:
+        """Return where rows lie, in bytes from the start of the map."""
         self._check_open()
         if isinstance(rows, MapCore):
             rows = rows.to_numpy(copy=True)  # no view that a traceback could keep
         if rows is None:
             nbytes = self.nbytes  # once: another thread may resize
             return [(0, nbytes)] if nbytes else []
-        self._check_rows_are_contiguous("leave rows out")
-        return byte_runs(rows, len(self), self._row_nbytes, self._region.offset % PAGE_SIZE, PAGE_SIZE)
+        self._check_rows_are_contiguous("leave rows out, or use mm.T, whose rows are")
+        return byte_runs(rows, len(self), self._row_nbytes, self._region.offset % PAGE_SIZE)
 
-    def _root(self) -> MemMap:
-        """The map that owns the mapping: pages are locked there, whichever window asks."""
-        return self if self._window_of is None else self._window_of._root()
-
-    def _page(self, byte: int) -> int:
-        """The page that a byte of the map lies on, counted from the start of the file."""
-        return (self._region.offset + byte) // PAGE_SIZE
-
-    def _pages(self, rows: Rows) -> list[tuple[int, int]]:
-        """Where rows lie, in pages from the start of the file."""
-        return [(self._page(start), self._page(stop - 1) + 1) for start, stop in self._runs(rows)]
-
-    def _bytes_of(self, pages: tuple[int, int]) -> tuple[int, int]:
-        start, stop = (page * PAGE_SIZE - self._region.offset for page in pages)
-        nbytes = self.nbytes
-        return min(max(start, 0), nbytes), min(stop, nbytes)
-
-    def _lock(self, pages: tuple[int, int]) -> None:
-        self._region.lock(*self._bytes_of(pages))
-        self._locked = (*self._locked, pages)
-
-    def _unlock(self, pages: tuple[int, int]) -> None:
-        self._region.unlock(*self._bytes_of(pages))
-        self._locked = tuple(subtract(self._locked, [pages]))
-
-    def _file(self) -> File | None:
-        """The file behind the map, open; None if there is none, or another file has taken its name."""
-        held, info = self._region.file, self._region.info
-        if held is not None or self.path is None or info is None:
-            return held
-        try:
-            file = File.open(self.path, False)
-        except OSError:
-            return None
-        return file if file.info.identity == info.identity else None
+    def _pages(self, rows: Rows) -> Runs:
+        """Return where rows lie, in pages from the start of the file."""
+        return pages_of(self._runs(rows), self._region.offset)
 
     def advise(self, access: Access) -> None:
         """Say how the pages will be used from now on.
@@ -719,13 +649,7 @@ class MemMap(MapCore):
         ...     int(mm[...].sum())
         8
         """
-        self._check_open()
-        self._evict(self._pages(rows), self._file())
-
-    def _evict(self, pages: list[tuple[int, int]], file: File | None) -> None:
-        """Out of this process; given the file, out of the system's cache, too."""
-        for run in subtract(pages, self._root()._locked):  # on Windows, evicting would unlock
-            self._region.evict(file, *self._bytes_of(run))
+        self._region.evict_pages(self._pages(rows), self._region.reopen_file())
 
     def prefetch(self, rows: Rows = None, *, wait: bool = False, progress: bool = False) -> None:
         """Start reading pages before they are needed, many at once.
@@ -767,15 +691,6 @@ class MemMap(MapCore):
                 self._region.touch(start, stop)
                 bar.update(stop - start)
 
-    def _request_range(self, start: int, stop: int) -> None:
-        """Have consecutive rows read."""
-        if start < stop:
-            self._region.request(start * self._row_nbytes, stop * self._row_nbytes)
-
-    def _leave_range(self, start: int, stop: int) -> None:
-        """Give consecutive rows back; the system may keep them in its cache."""
-        self._evict(self._pages(slice(start, stop)), None)
-
     def iter_chunks(
         self, rows: slice | None = None, *, nbytes: SupportsIndex = 1 << 25, evict: bool = False, progress: bool = False
     ) -> Iterator[npt.NDArray[Any]]:
@@ -809,28 +724,9 @@ class MemMap(MapCore):
         ...     [len(chunk) for chunk in mm.iter_chunks(nbytes=25_600)]
         [400, 400, 200]
         """
-        self._check_open()
-        self._check_rows_are_contiguous("copy it to C order")
-        chosen = check_rows(slice(None) if rows is None else rows, len(self))
-        if not isinstance(chosen, slice) or chosen.step != 1:
-            raise ValueError("Expected rows to be a slice with steps of 1")
-        step = max(at_least("nbytes", nbytes, 1) // max(self._row_nbytes, 1), 1)
-        bar = progress_bar(max(chosen.stop - chosen.start, 0), "row", progress)
-        return self._iter_chunks(chosen.start, chosen.stop, step, evict, bar)
+        from ._batches import chunks_of
 
-    def _iter_chunks(self, start: int, end: int, step: int, evict: bool, bar: Any) -> Iterator[npt.NDArray[Any]]:
-        file = self._file() if evict else None
-        least = past = self._page(start * self._row_nbytes)
-        self._request_range(start, min(start + step, end))
-        with contextlib.closing(bar):
-            for at in range(start, end, step):
-                stop = min(at + step, end)
-                self._request_range(stop, min(stop + step, end))
-                yield self[at:stop]
-                bar.update(stop - at)
-                if evict:
-                    first, past = max(past - FOLIO, least), self._page(stop * self._row_nbytes - 1) + (stop == end)
-                    self._evict([(first, past)], file)  # without the last page, which may be the next chunk's as well
+        return chunks_of(self, rows, nbytes, evict, progress)
 
     def residency(self, rows: Rows = None) -> npt.NDArray[np.bool_]:
         """Tell which pages are in memory, without touching them.
@@ -867,7 +763,7 @@ class MemMap(MapCore):
         (1, False)
         """
         runs = self._runs(rows)
-        file = self._file()
+        file = self._region.reopen_file()
         flags = [self._region.residency(file, start, stop) for start, stop in runs]
         return np.frombuffer(bytearray().join(flags), dtype=np.bool_)
 
@@ -895,20 +791,7 @@ class MemMap(MapCore):
         ...     mm.lock()
         ...     mm.unlock()
         """
-        root, runs = self._root(), self._pages(rows)
-        self._region.check_damage()
-        with root._turn():
-            pages = subtract(runs, root._locked)
-            for i, run in enumerate(pages):
-                try:
-                    root._lock(run)
-                except OSError as error:
-                    for done in pages[: i + 1]:  # of this one, too, a part may be locked
-                        root._unlock(done)
-                    if (file := self._file()) is not None:
-                        self._region.check_whole(file.look)
-                    nbytes = sum(last - first for first, last in pages) * PAGE_SIZE
-                    raise explain_lock(error, nbytes, self.path) from None
+        self._region.lock_pages(self._pages(rows))
 
     def unlock(self, rows: Rows = None) -> None:
         """Let pages that were locked be paged out again.
@@ -931,10 +814,7 @@ class MemMap(MapCore):
         >>> with MemMap.anonymous(8) as mm:
         ...     mm.unlock()
         """
-        root, runs = self._root(), self._pages(rows)
-        with root._turn():
-            for run in runs:
-                root._unlock(run)
+        self._region.unlock_pages(self._pages(rows))
 
     # ------------------------------------------------------------------------------------------------- damage
 
@@ -961,18 +841,9 @@ class MemMap(MapCore):
         if self._region.info is None:
             return
         if (held := self._region.file) is not None:  # first, though it may have lost its name as well
-            self._region.check_whole(held.look)
+            self._region.check_size(held.info_now)
         if self.path is not None:
-            self._region.check_whole(self._look_at_name)
-
-    def _look_at_name(self) -> FileInfo:
-        """What the file is like now that has the name; refused if it is another one."""
-        assert self.path is not None
-        assert self._region.info is not None
-        seen = FileInfo.at(self.path)
-        if seen.identity != self._region.info.identity:
-            raise OSError(errno.ESTALE, REPLACED, self.path)
-        return seen
+            self._region.check_size(self._region.info_by_name)
 
     def recover(self) -> None:
         """Map the file again under pages that were lost, and write stores that had found no room to the file.
@@ -994,20 +865,8 @@ class MemMap(MapCore):
         ...     mm.recover()  # nothing can be lost without a file
         """
         self._check_open()
-        file, info = self._region.file, self._region.info
-        if not self.damaged or info is None:
-            return
-        if file is None:
-            self._check_open()  # by another thread meanwhile
-            assert self.path is not None  # else the file would be held
-            try:
-                file = File.open(self.path, False)
-                if file.info.identity != info.identity:
-                    raise OSError(errno.ESTALE, REPLACED, self.path)
-            except OSError:
-                self._region.check_damage()  # raises, from this error
-                raise
-        self._region.recover(file)
+        if self.damaged:
+            self._region.recover()
 
     # --------------------------------------------------------------------------------------- writing and size
 
@@ -1044,12 +903,9 @@ class MemMap(MapCore):
         for start, stop in runs:
             self._region.flush(start, stop, wait)
         if (held := self._region.file) is not None:
-            self._region.check_whole(held.look)
-        root = self._root()
-        if wait and root._unsynced_name and self.path is not None:
-            with contextlib.suppress(FileNotFoundError, PermissionError):  # moved away, or not ours to look at
-                sync_directory(os.path.dirname(os.path.realpath(self.path)))
-            root._unsynced_name = False
+            self._region.check_size(held.info_now)
+        if wait:
+            self._region.flush_name()
 
     def resize(self, shape: SupportsIndex | Sequence[SupportsIndex]) -> None:
         """Grow or shrink the file and the map by the first dimension.
@@ -1085,7 +941,7 @@ class MemMap(MapCore):
             raise ValueError(f"Expected a full shape, not {full}")
         if len(full) != self.ndim or full[1:] != row:
             raise ValueError(f"Expected a shape that differs from {self.shape} in the first dimension, not {full}")
-        with self._turn():
+        with self._region.size_lock():
             self._resize_to(full)
 
     def _check_resizable(self) -> None:
@@ -1095,7 +951,7 @@ class MemMap(MapCore):
             raise ValueError(f'A map of mode {self._mode.name!r} cannot change its size: open the file with mode "r+"')
         if self.ndim == 0:
             raise ValueError("A map without dimensions cannot change its size")
-        self._check_rows_are_contiguous("it cannot change its size")
+        self._check_rows_are_contiguous('to append rows, open the file with order="C" and the shape reversed')
         if self._window_of is not None:
             raise ValueError("A window cannot change its size: resize the map that it was made from")
         if self.shared and self._region.info is None:
@@ -1103,32 +959,23 @@ class MemMap(MapCore):
 
     def _check_ends_with_file(self) -> None:
         file = self._region.file
-        if file is not None and (size := file.look().size) != (end := self.offset + self.nbytes):
+        if file is not None and (size := file.info_now().size) != (end := self.offset + self.nbytes):
             raise ValueError(
-                f"The map ends at byte {end} and its file at byte {size}: "
+                f"The map ends at byte {end} of {self.path or 'its file'}, which has {size} bytes: "
                 "only a map that ends with its file can change its size"
             )
 
     def _resize_to(self, shape: tuple[int, ...], rows: npt.NDArray[Any] | None = None) -> None:
-        """Change the shape; if there are `rows`, they are the last ones then. Called by who has the turn."""
+        """Change the shape; if there are `rows`, they become the last ones. The caller has the size lock."""
         self._check_open()  # the arguments were converted meanwhile, by code that may have closed it
         self._check_ends_with_file()
-        nbytes = end_of(resolve(self.dtype, shape, self.order, self.offset, None)) - self.offset
-        try:
+        whole = self.path or "the map"
+        nbytes = end_of(resolve(self.dtype, shape, self.order, self.offset, None, whole)) - self.offset
+        if not self._resize(shape, nbytes, rows):
+            gc.collect()
             if not self._resize(shape, nbytes, rows):
-                gc.collect()
-                if not self._resize(shape, nbytes, rows):
-                    self._check_open()
-                    raise BufferError(f"Cannot resize {self!r}: {self._who_is_alive()}")
-        except DamagedError:
-            raise
-        except OSError as error:
-            error = explain_memory(error, nbytes, self.path)
-            raise explain_space(error, self.offset + nbytes, self.path) from None
-        locked = subtract(self._locked, [(self._page(self.nbytes + PAGE_SIZE - 1), sys.maxsize)])
-        self._locked = ()
-        for run in locked:  # the mapping is another one now
-            self._lock(run)
+                self._check_open()
+                raise BufferError(f"Cannot resize {self!r}: {self._who_is_alive('.')}")
 
     def append(self, rows: npt.ArrayLike) -> None:
         """Add rows at the end.
@@ -1160,7 +1007,7 @@ class MemMap(MapCore):
         if isinstance(rows, MapCore):
             rows = rows.to_numpy(copy=True)  # no view that a traceback could keep
         block = self._as_rows(rows)
-        with self._turn():
+        with self._region.size_lock():
             self._resize_to((len(self) + len(block), *self.shape[1:]), block)
 
     def _as_rows(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:

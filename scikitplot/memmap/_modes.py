@@ -1,11 +1,16 @@
-"""What the mode and access strings mean."""
+"""Modes, orders, access intents and fault policies: what callers may say, and what a mode means."""
 
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, get_args
 
+# The one list of each; the order of accesses and intents is that of their enums in region.h.
 Access = Literal["normal", "random", "sequential"]
+Intent = Literal["read", "write", "copy"]
 Order = Literal["C", "F"]
-ACCESSES = ("normal", "random", "sequential")
-ORDERS = ("C", "F")
+Policy = Literal["raise", "flag", "off"]
+ACCESSES: tuple[Access, ...] = get_args(Access)
+INTENTS: tuple[Intent, ...] = get_args(Intent)
+ORDERS: tuple[Order, ...] = get_args(Order)
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
 class Mode:
@@ -13,9 +18,7 @@ class Mode:
 
     __slots__ = ("creates", "intent", "name", "replaces", "writes_file")
 
-    def __init__(
-        self, name: str, intent: Literal["read", "write", "copy"], creates: bool = False, replaces: bool = False
-    ) -> None:
+    def __init__(self, name: str, intent: Intent, creates: bool = False, replaces: bool = False) -> None:
         self.name = name
         self.intent = intent
         self.writes_file = intent == "write"
@@ -36,10 +39,12 @@ LONG_NAMES = {"readonly": "r", "readwrite": "r+", "copyonwrite": "c", "write": "
 
 
 def refuse(what: str, choices: tuple[str, ...], given: object) -> NoReturn:
+    """Raise the ValueError that lists the choices."""
     raise ValueError(f"Expected {what} to be one of {', '.join(map(repr, choices))}, not {given!r}")
 
 
 def parse_mode(mode: str) -> Mode:
+    """Return the Mode with a name, short or long."""
     try:
         return MODES.get(mode) or MODES[LONG_NAMES[mode]]
     except (KeyError, TypeError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._gather import ROUNDS, position, shuffled
+from ._kernels import ROUNDS, position, shuffled
 
 if TYPE_CHECKING:
     import numpy.typing as npt

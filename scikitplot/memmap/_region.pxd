@@ -1,7 +1,8 @@
 from libc.stdint cimport uint64_t, uintptr_t
 
-from .libfault cimport fault_guard, fault_word
-from .libregion cimport region_file, region_info, region_intent
+from ._file cimport File
+from ._guard cimport Guard, fault_word, maybe_behind, rearm, shared_int
+from .libregion cimport region_info
 
 
 cdef extern from "Python.h":
@@ -9,7 +10,6 @@ cdef extern from "Python.h":
 
 
 cdef extern from "_users.h":
-    ctypedef int shared_int
     ctypedef unsigned int shared_unsigned
     ctypedef Py_ssize_t shared_size
     unsigned int shared_next(shared_unsigned *number)
@@ -20,7 +20,7 @@ cdef extern from "_users.h":
     Py_ssize_t users_enter(users_t *users)
     Py_ssize_t users_leave(users_t *users)
     Py_ssize_t users_claim(users_t *users, Py_ssize_t state)
-    Py_ssize_t users_disown(users_t *users)
+    Py_ssize_t users_abandon(users_t *users)
     Py_ssize_t USERS_OWNER
     Py_ssize_t USERS_GONE
     Py_ssize_t USERS_RESIZING
@@ -30,53 +30,53 @@ cdef extern from "_users.h":
 cdef str RESIZED
 
 
-cdef class FileInfo:
-    cdef region_info seen
-
-
-cdef class File:
-    cdef region_file handle
-    cdef region_info seen
-    cdef public object path
-
-    cpdef void close(self) noexcept
-
-
 cdef class Region:
+    # the mapping
     cdef char *address
     cdef readonly shared_size nbytes
-    cdef readonly uint64_t offset
-    cdef readonly object path
-    cdef File own_file
-    cdef File memory  # what shared memory is found by, as long as it is open
-    cdef readonly object token  # and by which name
-    cdef region_info seen
-    cdef bint on_file
-    cdef shared_int advised
+    cdef readonly uint64_t offset   # of `address` in the file
     cdef readonly bint writable
     cdef readonly bint shared
-    cdef bint is_orphan  # of a fork: see `orphan`
-    cdef Lease parent
+    cdef shared_int advised
+    cdef readonly Lease parent      # of a window: keeps the region mapped that it is a part of
+
+    # its file
+    cdef readonly object path
+    cdef region_info seen
+    cdef bint on_file
+    cdef File own_file
+    cdef readonly object token      # the name of shared memory
+    cdef File memory                # holds it open
+    cdef public bint sparse         # growing reserves no disk space
+    cdef public shared_int unsynced_name
+
+    # its users
     cdef users_t users
-    cdef fault_guard *guard
-    cdef const fault_word *damage  # where the guard says what was lost: 0 as long as nothing is
-    cdef fault_word last_damage  # what was lost, and which bytes, when nobody watches any more
-    cdef size_t last_start
-    cdef size_t last_stop
+    cdef bint was_lost              # another thread was resizing it during the fork that made this process
     cdef unsigned int trace_domain
 
-    cdef int refuse(self, Py_ssize_t found) except -1
+    # what was lost of it
+    cdef Guard guard
+    cdef const fault_word *damage   # that of the guard
+
+    # of a region that is no window; see `own_locks`
+    cdef tuple locked               # runs of pages, counted from the start of the file
+    cdef object turn
+    cdef int process
+
     cdef Region root(self)
-    cdef fault_guard *watcher(self)
+    cdef void own_locks(self) noexcept
+    cdef int refuse(self, Py_ssize_t found) except -1
     cdef int refuse_damaged(self) except -1
-    cdef int watch(self, File file, region_intent intent) except -1
-    cdef void unwatch(self) noexcept
     cdef void unmap(self) noexcept
-    cdef void orphan(self) noexcept
-    cpdef bint close(self) except -1
+    cdef void lose(self) noexcept
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
+    cdef int set_size(self, Py_ssize_t nbytes, bint sparse) noexcept
     cdef void reopen(self) noexcept
     cdef int enter_range(self, Py_ssize_t stop) except -1
+    cdef int lock_run(self, tuple run) noexcept
+    cdef int unlock_run(self, tuple run) noexcept
+    cdef int lock_again(self) noexcept
 
 
 cdef class Lease:
@@ -84,14 +84,9 @@ cdef class Lease:
     cdef bint traced
 
 
-cdef void copy_bytes(void *target, const void *source, size_t size) noexcept nogil
-cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file)
+cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes)
 cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared)
 cpdef Region map_token(str token, uint64_t offset, Py_ssize_t nbytes)
-
-cdef shared_int maybe_behind  # others may have put a handler in front of ours, since a fork or since a map was opened
-cdef void rearm() noexcept
-cdef void run_for_caller(fault_guard *guard, void (*work)(void *) noexcept nogil, void *task) noexcept nogil
 
 # Inline, because they run at every access.
 
@@ -114,7 +109,7 @@ cdef inline int check_damage(Region region) except -1:
 
 
 cdef inline bint is_closed(Region region) noexcept:
-    """Whether the owner has left."""
+    """Whether the owner has closed or abandoned the region."""
     cdef Py_ssize_t count = users_count(&region.users)
     return count < USERS_OWNER and count != USERS_RESIZING
 

@@ -1,104 +1,64 @@
-"""Region: the owner of one OS mapping.
+"""Region: the owner of one OS mapping, with its file, its size, and which of its pages are locked.
 
-Who may touch the memory is counted: the owner (a MemMap) is one user, every `Lease` is another. A lease is what keeps
-an ndarray over the memory honest: it is the array's base, so it lives exactly as long as somebody can still read
-through the array or anything derived from it. The last user to leave unmaps.
+Region counts the users of its memory: the owner (a MemMap) is one, every `Lease` is another. A lease is the base of an
+ndarray over the memory, so it lives exactly as long as the array and everything derived from it. The last user to
+leave unmaps. A window is a region of its own over a part of another one, on which it holds a lease; the region at the
+other end of those leases, the root, has everything of which there is only one per mapping.
 """
 
 import errno
-import time
+import os
+import sys
+from _thread import RLock  # that of threading, which takes long to import
 
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
-from libc.string cimport strlen
 
-from .libfault cimport (
-    FAULT_IO, FAULT_NO_SPACE, FAULT_REVOKED, FAULT_STORED, FAULT_TRUNCATED, FAULT_UNKNOWN, fault_copy, fault_damage,
-    fault_describe, fault_guard, fault_install, fault_recover, fault_report, fault_revoke, fault_run,
-    fault_uninstall, fault_unwatch, fault_watch,
-)
+from ._file cimport File, FileInfo, check, encoded, file_info, handle_of, is_only_thread
+from ._guard cimport FAULT_REVOKED, FAULT_TRUNCATED, Guard, fault_guard, read_byte, run_for_caller
 from .libregion cimport (
-    REGION_COPY, REGION_DEVICE, REGION_DIRECTORY, REGION_FIFO, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM,
-    REGION_READ, REGION_REGULAR, REGION_SEQUENTIAL, REGION_SOCKET, REGION_WRITE, region_access, region_advise,
-    region_directory_sync, region_error_text, region_evict, region_file, region_file_close, region_file_create,
-    region_file_create_nameless, region_file_duplicate, region_file_info, region_file_link, region_file_open,
-    region_file_resize, region_flush, region_info, region_intent, region_kind, region_lock, region_map,
-    region_map_anonymous, region_memory_create, region_memory_map, region_memory_open, region_page_size,
-    region_path_info, region_request, region_residency, region_resize, region_resize_anonymous, region_unlock,
-    region_unmap,
+    REGION_COPY, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM, REGION_READ, REGION_SEQUENTIAL, REGION_WRITE,
+    region_access, region_advise, region_evict, region_file, region_file_info, region_flush, region_info,
+    region_intent, region_lock, region_map, region_map_anonymous, region_memory_create, region_memory_map,
+    region_memory_open, region_page_size, region_request, region_residency, region_resize, region_resize_anonymous,
+    region_unlock, region_unmap,
 )
 
-import os
+import time
 
-from . import _damage
-from ._damage import DamagedError
-from ._limits import explain_memory
-
-cdef extern from *:
-    """
-    #ifdef Py_GIL_DISABLED /* nobody waits for this thread, and the list of threads may change while it is walked */
-    #define ALONE() 0
-    #else
-    #define ALONE() (PyThreadState_Next(PyInterpreterState_ThreadHead(PyInterpreterState_Get())) == NULL)
-    #endif
-    """
-    # Whether there is no other Python thread to let run meanwhile: the offer alone takes as long as a system call.
-    bint alone "ALONE"() noexcept
-
-cdef extern from *:
-    """
-    static inline void read_byte(const void *address) { (void)*(const volatile char *)address; }
-    """
-    void read_byte(const void *address) noexcept nogil
-
-cdef extern from "_interrupt.h":
-    void interrupt(fault_guard *) noexcept nogil
-    fault_report interrupt_report()
-    void interrupt_done()
-    void interrupt_by_caller(fault_guard *guard) noexcept nogil
-    void interrupt_set_up(object raised)
-    void fork_begins()
-    void fork_is_over()
+from ._damage import DamagedError, explain
+from ._file import sync_directory
+from ._limits import explain_lock, explain_memory, explain_space
+from ._modes import ACCESSES, INTENTS
+from ._paging import PAGE_SIZE, bytes_of, pages_of, subtract
 
 cdef extern from "Python.h":
-    str PyUnicode_DecodeFSDefault(const char *)
-    bytes PyUnicode_EncodeFSDefault(str)
     int PyTraceMalloc_Untrack(unsigned int domain, uintptr_t pointer)
-
-PAGE_SIZE = region_page_size()
 
 cdef enum:
     LONG_UNMAP = 1 << 22  # bytes: from here on, unmapping may take longer than letting other threads run
 
-# tracemalloc keeps one domain per region, so that it can say where the leases of this one were taken
+# tracemalloc keeps one domain per region, so that it can tell where the leases of this one were taken
 cdef shared_unsigned trace_domains = 0x5EA10000
 
 cdef str RESIZED = "The map was resized while the call was under way"
+cdef str REPLACED = "Another file has taken the place of the one that is mapped"
 
-cdef dict KINDS = {
-    REGION_DIRECTORY: "directory", REGION_FIFO: "FIFO", REGION_SOCKET: "socket", REGION_DEVICE: "device",
-}
-cdef dict INTENTS = {"read": REGION_READ, "write": REGION_WRITE, "copy": REGION_COPY}
-cdef tuple ACCESSES = ("normal", "random", "sequential")
-assert (REGION_NORMAL, REGION_RANDOM, REGION_SEQUENTIAL) == (0, 1, 2)
+# the names of region_intent and region_access, in their order
+assert (REGION_READ, REGION_WRITE, REGION_COPY) == tuple(map(INTENTS.index, ("read", "write", "copy")))
+assert (REGION_NORMAL, REGION_RANDOM, REGION_SEQUENTIAL) == tuple(
+    map(ACCESSES.index, ("normal", "random", "sequential")))
 
-
-cdef bytes encoded(str path):
-    """A path as the platform layer wants it."""
-    cdef bytes name = PyUnicode_EncodeFSDefault(path)
-    if strlen(name) != <size_t>len(name):
-        raise ValueError(f"path {path!r} has an embedded null character")
-    return name
+cdef int forks = 0  # between the first process with this module and this one
 
 
-cdef int check(int code, path) except -1:
-    """Raise what the system reported as the OSError it is, with the file's name."""
-    cdef char text[256]
-    if code == 0:
-        return 0
-    region_error_text(code, text, sizeof(text))
-    # On Windows the fourth argument is the code, from which Python derives errno; elsewhere it is ignored.
-    raise OSError(code, (<bytes>text).decode("utf-8", "replace"), path, code)
+def after_fork_in_child():
+    global forks
+    forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=after_fork_in_child)
 
 
 cdef int check_mapped(int code, Py_ssize_t nbytes, path) except -1:
@@ -106,172 +66,6 @@ cdef int check_mapped(int code, Py_ssize_t nbytes, path) except -1:
         return check(code, path)
     except OSError as error:
         raise explain_memory(error, nbytes, path) from None
-
-
-cdef int check_regular(region_kind kind, path) except -1:
-    if kind == REGION_REGULAR:
-        return 0
-    if kind == REGION_DIRECTORY:
-        raise IsADirectoryError(errno.EISDIR, "Expected a regular file, not a directory", path)
-    raise OSError(errno.ENODEV, f"Expected a regular file, not a {KINDS.get(kind, 'special file')}", path)
-
-
-@cython.final
-cdef class FileInfo:
-    """What a regular file was like when it was looked at."""
-
-    @staticmethod
-    def at(str path):
-        """Look at a file without opening it."""
-        cdef region_info seen
-        cdef bytes name = encoded(path)
-        check(region_path_info(name, &seen), path)
-        check_regular(seen.kind, path)
-        return file_info(&seen)
-
-    @property
-    def size(self):
-        """In bytes."""
-        return self.seen.size
-
-    @property
-    def mtime_ns(self):
-        return self.seen.mtime_ns
-
-    @property
-    def identity(self):
-        """(device, inode): what tells the file from all others on this host."""
-        return self.seen.device, self.seen.inode
-
-
-cdef FileInfo file_info(const region_info *seen):
-    cdef FileInfo info = FileInfo.__new__(FileInfo)
-    info.seen = seen[0]
-    return info
-
-
-def sync_directory(str path):
-    """Make the entries of a directory survive a power cut."""
-    cdef bytes name = encoded(path)
-    cdef const char *raw = name
-    cdef int code
-    with nogil:
-        code = region_directory_sync(raw)
-    check(code, path)
-
-
-cdef int open_and_look(const char *path, bint writable, region_file *file, region_info *seen) noexcept nogil:
-    cdef int code = region_file_open(path, writable, file)
-    return code if code else region_file_info(file[0], seen)
-
-
-@cython.final
-@cython.no_gc
-@cython.freelist(8)
-cdef class File:
-    """An open file of the operating system; closed when dropped.
-
-    Only the thread that made it resizes or closes it, before anybody else gets it from a region, whose last user closes
-    it.
-    """
-
-    def __cinit__(self):
-        self.handle = REGION_NO_FILE
-
-    @staticmethod
-    def open(str path, bint writable):
-        """Open a regular file; anything else is opened, without waiting, and refused."""
-        cdef File file = File.__new__(File)
-        cdef bytes name = encoded(path)
-        cdef const char *raw = name
-        cdef int code
-        file.path = path
-        if alone():
-            code = open_and_look(raw, writable, &file.handle, &file.seen)
-        else:
-            with nogil:  # a network file system may take its time
-                code = open_and_look(raw, writable, &file.handle, &file.seen)
-        if code and region_path_info(raw, &file.seen) == 0:
-            check_regular(file.seen.kind, path)  # what it is says more than why it did not open
-        check(code, path)
-        check_regular(file.seen.kind, path)
-        return file
-
-    @staticmethod
-    def create(str name, str path):
-        """Create a file that must not exist yet, under a name; `path` is what errors call it."""
-        cdef File file = File.__new__(File)
-        cdef bytes raw = encoded(name)
-        file.path = path
-        check(region_file_create(raw, &file.handle), path)
-        return file
-
-    @staticmethod
-    def create_nameless(str directory, str path):
-        """Create a file that nobody sees until it is linked; None where there are no such files."""
-        cdef File file = File.__new__(File)
-        cdef bytes raw = encoded(directory)
-        file.path = path
-        return None if region_file_create_nameless(raw, &file.handle) else file
-
-    def link(self, str name):
-        """Give a file without a name one that nobody has."""
-        cdef bytes raw = encoded(name)
-        check(region_file_link(self.handle, raw), self.path)
-
-    @staticmethod
-    def duplicate(region_file handle, name):
-        """A second handle to a file that somebody else has open; `name` is what errors call it."""
-        cdef File file = File.__new__(File)
-        file.path = name
-        check(region_file_duplicate(handle, &file.handle), name)
-        check(region_file_info(file.handle, &file.seen), name)
-        check_regular(file.seen.kind, name)
-        return file
-
-    @property
-    def info(self):
-        """What the file was like when it was opened, or last resized here."""
-        return file_info(&self.seen)
-
-    def look(self):
-        """What the file is like now."""
-        cdef region_info seen
-        cdef int code
-        with cython.critical_section(self):
-            if self.handle == REGION_NO_FILE:
-                raise ValueError(f"MemMap is closed: {self.path}")
-            code = region_file_info(self.handle, &seen)
-        check(code, self.path)
-        return file_info(&seen)
-
-    def fileno(self):
-        return <object>self.handle
-
-    @property
-    def size(self):
-        """`info.size`, in bytes."""
-        return self.seen.size
-
-    def resize(self, uint64_t size, bint sparse):
-        """Set the size in bytes. Growing reserves the space on disk unless `sparse`."""
-        cdef int code
-        with nogil:
-            code = region_file_resize(self.handle, size, sparse)
-        check(code, self.path)
-        check(region_file_info(self.handle, &self.seen), self.path)
-
-    cpdef void close(self) noexcept:
-        cdef region_file handle
-        with cython.critical_section(self):
-            handle = self.handle
-            self.handle = REGION_NO_FILE
-        if handle != REGION_NO_FILE:
-            region_file_close(handle)
-
-    def __dealloc__(self):
-        if self.handle != REGION_NO_FILE:
-            region_file_close(self.handle)
 
 
 cdef bint wait_for_another(Py_ssize_t found):
@@ -282,83 +76,25 @@ cdef bint wait_for_another(Py_ssize_t found):
     return True
 
 
-# what set_fault_policy() says
-cdef bint guarding = True
-cdef bint interrupting = True
-
-
-cdef int install() noexcept:
-    return fault_install(interrupt) if interrupting else fault_install(NULL)
-
-
-def set_guard(bint guards, bint interrupts):
-    """Whether maps are guarded, and whether a thread that touches a lost page is interrupted."""
-    global guarding, interrupting
-    guarding, interrupting = guards, interrupts
-    check(install() if guards else fault_uninstall(), None)
-
-
-def last_report():
-    """(damage, path, start, stop) of the last loss."""
-    cdef fault_report report = interrupt_report()
-    return report.damage, PyUnicode_DecodeFSDefault(report.path) or None, report.start, report.stop
-
-
-cdef void rearm() noexcept:
-    """Put the guard in front of handlers that others have installed since."""
-    global maybe_behind
-    maybe_behind = 0
-    if guarding:
-        install()
-
-
-def set_up_interrupts():
-    interrupt_set_up(DamagedError)
-
-
-def before_fork():
-    fork_begins()
-
-
-def after_fork():
-    fork_is_over()
-
-
-def after_fork_in_child():
-    global maybe_behind
-    set_up_interrupts()
-    maybe_behind = 1
-
-
-assert (FAULT_TRUNCATED, FAULT_NO_SPACE, FAULT_IO, FAULT_UNKNOWN, FAULT_STORED) == (
-    _damage.TRUNCATED, _damage.NO_SPACE, _damage.IO, _damage.UNKNOWN, _damage.STORED)
-DamagedError._last = staticmethod(last_report)
-set_up_interrupts()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=before_fork, after_in_parent=after_fork, after_in_child=after_fork_in_child)
-
-
-cdef region_file handle_of(File file) noexcept:
-    return REGION_NO_FILE if file is None else file.handle
-
-
 @cython.final
 @cython.freelist(8)
-@cython.no_gc  # nothing here can be part of a cycle: files, leases and paths do not refer to what holds them
+@cython.no_gc  # nothing here can be part of a cycle: files, guards, leases and paths do not refer to what holds them
 cdef class Region:
-    """One mapping, and the count of those who use it.
+    """One mapping, and the count of its users.
 
-    Byte ranges are relative to the start of the region and have been checked by the caller.
+    Byte ranges are relative to the start of the region and have been checked by the caller. Runs of pages count from
+    the start of the file.
     """
 
     def __cinit__(self):
         self.trace_domain = shared_next(&trace_domains)
         users_set(&self.users, USERS_OWNER)
-        self.damage = &self.last_damage
+        self.locked = ()
+        self.process = forks
 
     def __dealloc__(self):
-        self.unwatch()
         if self.address != NULL and self.parent is None:
+            self.guard.end()
             region_unmap(self.address, self.nbytes)
 
     def window(self, Py_ssize_t start, Py_ssize_t nbytes):
@@ -377,28 +113,54 @@ cdef class Region:
         part.writable = self.writable
         part.shared = self.shared
         part.token = self.token
+        part.guard = self.guard
         part.damage = self.damage
         return part
+
+    cdef Region root(self):
+        """The region that is no window, as long as this one has a lease."""
+        cdef Lease parent
+        with cython.critical_section(self):
+            parent = self.parent
+        return self if parent is None else parent.region.root()
+
+    # ---- the file
 
     @property
     def file(self):
         """The open file behind the mapping, or None: not every mapping keeps its file open."""
-        cdef File file
-        cdef Lease parent
-        with cython.critical_section(self):
-            file = self.own_file
-            parent = self.parent
-        return file if parent is None else parent.region.file
+        cdef Region root = self.root()
+        with cython.critical_section(root):
+            return root.own_file
+
+    def reopen_file(self):
+        """The file behind the mapping, open; None if there is none, or its name leads to another file."""
+        cdef File file = self.file
+        if file is not None or self.path is None or not self.on_file:
+            return file
+        try:
+            file = File.open(self.path, False)
+        except OSError:
+            return None
+        return file if file.info.identity == self.info.identity else None
 
     @property
     def info(self):
-        """What the file was like when it was mapped, or last resized here; None for anonymous memory."""
+        """The `FileInfo` of when the file was mapped, or last resized here; None for anonymous memory."""
+        cdef Region root = self.root()
         cdef region_info seen
         if not self.on_file:
             return None
-        with cython.critical_section(self):
-            seen = self.seen
+        with cython.critical_section(root):
+            seen = root.seen
         return file_info(&seen)
+
+    def info_by_name(self):
+        """The `FileInfo` of now, asked by name; an OSError if the name leads to another file or to none."""
+        info = FileInfo.at(self.path)
+        if info.identity != self.info.identity:
+            raise OSError(errno.ESTALE, REPLACED, self.path)
+        return info
 
     # ---- users
 
@@ -406,7 +168,7 @@ cdef class Region:
         name = self.path or "anonymous"
         if found == USERS_RESIZING:
             raise BufferError(f"MemMap is being resized by another thread: {name}")
-        if self.is_orphan:
+        if self.was_lost:
             raise ValueError(f"MemMap was being resized when this process was forked, and is lost here: {name}")
         raise ValueError(f"MemMap is closed: {name}")
 
@@ -415,15 +177,17 @@ cdef class Region:
         cdef void *address = self.address
         cdef size_t nbytes = self.nbytes
         self.address = NULL
-        self.unwatch()
+        self.damage = &self.guard.last
         if self.parent is not None:
-            pass
-        elif nbytes < LONG_UNMAP or alone():
-            region_unmap(address, nbytes)
+            self.advised = self.root().advised  # for questions after this
         else:
-            with nogil:
+            self.guard.end()
+            if nbytes < LONG_UNMAP or is_only_thread():
                 region_unmap(address, nbytes)
-        with cython.critical_section(self):  # somebody may be asking for the file
+            else:
+                with nogil:
+                    region_unmap(address, nbytes)
+        with cython.critical_section(self):  # another thread may be asking for the file
             self.parent = None
             file, memory = self.own_file, self.memory
             self.own_file = self.memory = None
@@ -432,12 +196,13 @@ cdef class Region:
         if memory is not None:
             memory.close()
 
-    cdef void orphan(self) noexcept:
+    cdef void lose(self) noexcept:
         """In the child of a fork: a thread that was resizing or closing this region does not exist here."""
         cdef Py_ssize_t found = users_count(&self.users)
         if found < 0:
-            self.is_orphan = found == USERS_RESIZING
-            self.unwatch()
+            self.was_lost = found == USERS_RESIZING
+            self.damage = &self.guard.last
+            self.guard.end()
             self.address = NULL  # nobody knows which part of which mapping is still there
             self.own_file = self.memory = None
             users_set(&self.users, USERS_GONE)
@@ -451,7 +216,7 @@ cdef class Region:
         """Where the leases that are alive were taken, most frequent first: "file:line (count)"."""
         cdef uintptr_t nowhere = 1
         if PyTraceMalloc_Track(self.trace_domain, nowhere, 0) != 0:
-            return []  # and imports nothing: at a fork another thread may have held the lock of an import
+            return []  # without an import: at a fork another thread may have held its lock
         PyTraceMalloc_Untrack(self.trace_domain, nowhere)
         import tracemalloc
 
@@ -471,18 +236,18 @@ cdef class Region:
         return found <= USERS_OWNER
 
     def abandon(self):
-        """Let the owner leave; the last lease will unmap. Returns False if the owner was gone already."""
-        cdef Py_ssize_t found = users_disown(&self.users)
+        """End the owner's use; the last lease will unmap. Returns False if it had ended already."""
+        cdef Py_ssize_t found = users_abandon(&self.users)
         while wait_for_another(found):
-            found = users_disown(&self.users)
+            found = users_abandon(&self.users)
         if found == USERS_OWNER:
             self.unmap()
         return found >= USERS_OWNER
 
     def revoke(self):
-        """Let the owner leave and the file go. Leases keep the address range, which reads zero from now on.
+        """End the owner's use and close the file. Leases keep the address range, which reads zero from now on.
 
-        Returns False if the owner was gone already. A part of another region is only left.
+        Returns False if the owner's use had ended already. A window is only abandoned.
         """
         cdef int code = 0
         cdef File memory
@@ -491,11 +256,10 @@ cdef class Region:
             found = users_enter(&self.users)
         if found < USERS_OWNER:
             return False
-        cdef bint first = users_disown(&self.users) >= USERS_OWNER
+        cdef bint first = users_abandon(&self.users) >= USERS_OWNER
         if first and self.parent is None:
-            self.last_damage |= FAULT_REVOKED  # what counts without a guard: set before, for who is at work
             with nogil:
-                code = fault_revoke(self.guard, self.address, self.nbytes, self.writable)
+                code = self.guard.revoke(self.address, self.nbytes, self.writable)
             with cython.critical_section(self):
                 memory = self.memory
                 self.own_file = self.memory = None
@@ -507,115 +271,115 @@ cdef class Region:
 
     # ---- damage
 
-    cdef int watch(self, File file, region_intent intent) except -1:
-        """Guard the mapping, of a file that is kept open from now on or None, unless guards are off."""
-        cdef bytes name
-        cdef const char *raw = NULL
-        global maybe_behind
-        if not guarding or self.nbytes == 0 or not self.on_file:
-            return 0
-        if self.path is not None:
-            name = encoded(self.path)
-            raw = name
-        check(install(), self.path)
-        maybe_behind = 1  # a worker process has its maps first, and then the handlers of whoever started it
-        check(fault_watch(
-            self.address, self.nbytes, handle_of(file), raw, &self.seen,
-            intent, self.offset, &self.guard), self.path)
-        self.damage = fault_damage(self.guard)
-        return 0
-
-    cdef void unwatch(self) noexcept:
-        cdef fault_guard *guard
-        cdef fault_report report
-        with cython.critical_section(self):  # somebody may be asking what was lost
-            guard = self.guard
-            self.last_damage = self.damage[0]
-            if guard != NULL and self.last_damage:
-                fault_describe(guard, &report)
-                self.last_start, self.last_stop = report.start, report.stop
-            self.damage = &self.last_damage
-            self.guard = NULL
-            if guard != NULL:
-                fault_unwatch(guard)
-
-    cdef Region root(self):
-        """The region that owns the mapping, as long as this one uses it."""
-        cdef Lease parent
-        with cython.critical_section(self):
-            parent = self.parent
-        return self if parent is None else parent.region.root()
-
-    cdef fault_guard *watcher(self):
-        """The guard of the mapping, NULL if there is none."""
-        cdef Region root = self.root()
-        with cython.critical_section(root):
-            return root.guard
+    @property
+    def damaged(self):
+        return self.guard.damage[0] & ~<uint32_t>FAULT_REVOKED != 0
 
     def check_damage(self):
         """Raise `DamagedError` if pages were lost."""
         check_damage(self)
 
-    def check_whole(self, look):
-        """Raise `DamagedError` if the file has become shorter than the mapping; `look()` says what it is like now."""
+    cdef int refuse_damaged(self) except -1:
+        damage, start, stop = self.guard.loss()
+        if damage == FAULT_REVOKED:
+            self.refuse(USERS_GONE)
+        raise DamagedError(*explain(damage, self.path, start, stop))
+
+    def check_size(self, info_now):
+        """Raise `DamagedError` if the file has become shorter than the mapping; `info_now()` asks about it."""
         cdef Py_ssize_t first
         enter(self)  # nobody resizes it meanwhile
         try:
-            first = max(look().size - <object>self.offset, 0)
+            first = max(info_now().size - <object>self.offset, 0)
             if first < self.nbytes:
-                raise DamagedError(*_damage.explain(FAULT_TRUNCATED, self.root().path, first, self.nbytes))
+                raise DamagedError(*explain(FAULT_TRUNCATED, self.path, first, self.nbytes))
         finally:
             leave(self)
 
-    @property
-    def damaged(self):
-        return self.root().damage[0] & ~<uint32_t>FAULT_REVOKED != 0
-
-    cdef int refuse_damaged(self) except -1:
+    def recover(self):
+        """Map the file again under what was lost."""
         cdef Region root = self.root()
-        cdef fault_report report
-        with cython.critical_section(root):
-            report.damage = root.damage[0]
-            report.start, report.stop = root.last_start, root.last_stop
-            if root.guard != NULL:
-                fault_describe(root.guard, &report)
-        if report.damage == FAULT_REVOKED:
-            root.refuse(USERS_GONE)
-        interrupt_done()
-        raise DamagedError(*_damage.explain(report.damage, root.path, report.start, report.stop))
-
-    def recover(self, File file not None):
-        """Map the file, which is open as the map needs it, again under what was lost."""
-        cdef Region root = self.root()
+        cdef File file = self.file
         cdef int code
-        enter(root)
-        try:
-            if root.guard == NULL or not root.damage[0]:
-                return
-            with nogil:
-                code = fault_recover(root.guard, file.handle)
-            if root.advised:
-                region_advise(root.address, root.nbytes, <region_access>root.advised)
-            if code:
-                root.refuse_damaged()
-        finally:
-            leave(root)
+        if file is None:
+            try:
+                file = File.open(self.path, False)
+                if file.info.identity != self.info.identity:
+                    raise OSError(errno.ESTALE, REPLACED, self.path)
+            except OSError:
+                check_damage(self)  # raises, from this error
+                raise
+        with root.size_lock():
+            enter(self)
+            try:
+                code = root.guard.recover(file)
+                if code:
+                    self.refuse_damaged()
+                if root.advised:
+                    region_advise(root.address, root.nbytes, <region_access>root.advised)
+                code = root.lock_again()
+            finally:
+                leave(self)
+        self.check_locked(code, root.locked)
 
     # ---- size
 
+    def size_lock(self):
+        """The lock of the threads that change the size, or which pages are locked, one after another."""
+        cdef Region root = self.root()
+        cdef object fresh = RLock()
+        with cython.critical_section(root):
+            root.own_locks()
+            if root.turn is None:
+                root.turn = fresh
+            return root.turn
+
+    cdef void own_locks(self) noexcept:
+        """Forget locks of the process that this one was forked from: no fork hands on pages or threads with a lock."""
+        if self.process != forks:
+            self.process = forks
+            self.locked = ()
+            self.turn = None
+
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1:
-        """Grow or shrink the mapping, and the file that ends with it.
+        """Grow or shrink the mapping, and the file that ends with it; the caller has the size lock.
 
         Returns 0 if the owner is not the only user. Otherwise nobody can enter until `reopen`, also after an error.
         """
-        cdef int code
-        cdef region_file handle
-        cdef region_info seen
+        cdef Py_ssize_t before = self.nbytes
+        cdef tuple locked = self.locked
+        cdef int code, lock_code
         if users_claim(&self.users, USERS_RESIZING) != USERS_OWNER:
             return 0
-        handle = handle_of(self.own_file)
-        seen = self.seen
-        self.unwatch()
+        check_damage(self)
+        self.guard.pause()
+        if locked and nbytes > before:
+            region_unlock(self.address, before)  # what moves would count twice against the limit
+        code = self.set_size(nbytes, sparse)
+        self.locked = tuple(subtract(locked, [(-(-(self.offset + self.nbytes) // PAGE_SIZE), sys.maxsize)]))
+        lock_code = self.lock_again()
+        if lock_code:
+            if code == 0 and nbytes > before:
+                self.set_size(before, True)
+            self.locked = () if self.lock_again() else locked
+        if self.address == NULL:
+            self.guard.end()
+            self.damage = &self.guard.last
+        else:
+            self.guard.resume(self.address, self.nbytes)
+        try:
+            check(code, self.path)
+        except OSError as error:
+            raise explain_space(
+                explain_memory(error, nbytes, self.path), self.offset + nbytes, self.path) from None
+        if nbytes > before:
+            self.check_locked(lock_code, locked)
+        return 1
+
+    cdef int set_size(self, Py_ssize_t nbytes, bint sparse) noexcept:
+        cdef region_file handle = handle_of(self.own_file)
+        cdef region_info seen = self.seen
+        cdef int code
         with nogil:
             if handle == REGION_NO_FILE:
                 code = region_resize_anonymous(self.nbytes, nbytes, <void **>&self.address)
@@ -628,10 +392,7 @@ cdef class Region:
             self.nbytes = nbytes
             if self.advised:
                 region_advise(self.address, nbytes, <region_access>self.advised)
-        if self.address != NULL:
-            self.watch(self.own_file, REGION_WRITE)
-        check(code, self.path)
-        return 1
+        return code
 
     cdef void reopen(self) noexcept:
         if users_count(&self.users) == USERS_RESIZING:
@@ -649,6 +410,7 @@ cdef class Region:
         return 0
 
     def flush(self, Py_ssize_t start, Py_ssize_t stop, bint wait):
+        """Write dirty pages back to the file; `wait`: until they survive a power cut."""
         cdef int code
         self.enter_range(stop)
         cdef File file = self.file  # held, so that nobody closes it meanwhile
@@ -658,47 +420,70 @@ cdef class Region:
         leave(self)
         check(code, self.path)
 
+    def flush_name(self):
+        """Make the name of a file that was made with this mapping survive a power cut, once."""
+        cdef Region root = self.root()
+        if not root.unsynced_name:
+            return
+        try:
+            sync_directory(os.path.dirname(os.path.realpath(self.path)))
+        except (FileNotFoundError, PermissionError):  # moved away, or the directory may not be read
+            pass
+        root.unsynced_name = False
+
     @property
     def access(self):
         """How the pages are meant to be used: "normal", or what was last given to `advise`."""
-        return ACCESSES[self.advised]
+        return ACCESSES[self.root().advised]
 
     def advise(self, access):
+        """Set how the pages of the whole mapping will be used: advice for a part would split it."""
+        cdef Region root = self.root()
         cdef int how = ACCESSES.index(access)
         enter(self)
-        region_advise(self.address, self.nbytes, <region_access>how)
-        self.advised = how
+        region_advise(root.address, root.nbytes, <region_access>how)
+        root.advised = how
         leave(self)
 
     def request(self, Py_ssize_t start, Py_ssize_t stop):
-        """Have pages read, without waiting for them."""
+        """Start reading pages that are not resident."""
         self.enter_range(stop)
         with nogil:
             region_request(self.address + start, stop - start)
         leave(self)
 
     def touch(self, Py_ssize_t start, Py_ssize_t stop):
-        """Have pages read, and wait for them."""
+        """Read pages that are not resident, and wait for them."""
         cdef Range pages
         cdef fault_guard *guard
         self.enter_range(stop)
-        guard = self.watcher()
+        guard = self.guard.watcher()
         pages.start, pages.stop = self.address + start, self.address + stop
         with nogil:
             run_for_caller(guard, touch_pages, &pages)
         leave(self)
         check_damage(self)
 
-    def evict(self, File file, Py_ssize_t start, Py_ssize_t stop):
-        """`file` is the mapped file, open, or None if it cannot be had."""
+    def evict_pages(self, pages, File file):
+        """Drop pages that are not locked from this process and, given the file, from the page cache."""
+        cdef Region root = self.root()
         cdef region_file handle = handle_of(file)
-        self.enter_range(stop)
-        with nogil:
-            region_evict(handle, self.offset + start, self.address + start, stop - start, self.shared)
-        leave(self)
+        cdef Py_ssize_t start, stop
+        enter(self)
+        try:
+            check_damage(self)
+            with cython.critical_section(root):
+                root.own_locks()
+                locked = root.locked
+            for run in subtract(pages, locked):  # Windows would unlock them
+                start, stop = bytes_of(run, self.offset, self.nbytes)
+                with nogil:
+                    region_evict(handle, self.offset + start, self.address + start, stop - start, self.shared)
+        finally:
+            leave(self)
 
     def residency(self, File file, Py_ssize_t start, Py_ssize_t stop):
-        """One byte per page that [start, stop), not empty, meets: 1 if it is in memory."""
+        """One byte per page that [start, stop), not empty, touches: 1 if the page is resident."""
         cdef size_t page = region_page_size()
         cdef size_t skew = (self.offset + start) % page
         cdef bytearray resident = bytearray((skew + stop - start - 1) // page + 1)
@@ -712,26 +497,75 @@ cdef class Region:
         check(code, self.path)
         return resident
 
-    def lock(self, Py_ssize_t start, Py_ssize_t stop):
+    # ---- locked pages
+
+    def lock_pages(self, pages):
+        """Keep pages resident until they are unlocked or unmapped; after an error no more are locked than before."""
+        cdef Region root = self.root()
+        cdef int code = 0
+        with root.size_lock():
+            enter(self)
+            try:
+                check_damage(self)
+                fresh = subtract(pages, root.locked)
+                for i, run in enumerate(fresh):
+                    code = root.lock_run(run)
+                    if code:
+                        for done in fresh[:i + 1]:  # of this one, too, a part may be locked
+                            root.unlock_run(done)
+                        break
+                else:
+                    root.locked = (*root.locked, *fresh)
+            finally:
+                leave(self)
+        file = self.reopen_file() if code else None
+        if file is not None:
+            self.check_size(file.info_now)
+        self.check_locked(code, fresh)
+
+    def unlock_pages(self, pages):
+        """Let pages be evicted again."""
+        cdef Region root = self.root()
         cdef int code
-        self.enter_range(stop)
+        with root.size_lock():
+            enter(self)
+            try:
+                for run in pages:
+                    check(root.unlock_run(run), self.path)
+                    root.locked = tuple(subtract(root.locked, [run]))
+            finally:
+                leave(self)
+
+    cdef int lock_run(self, tuple run) noexcept:
+        cdef Py_ssize_t start, stop
+        cdef int code
+        start, stop = bytes_of(run, self.offset, self.nbytes)
         with nogil:
             code = region_lock(self.address + start, stop - start)
-        leave(self)
-        check(code, self.path)
+        return code
 
-    def unlock(self, Py_ssize_t start, Py_ssize_t stop):
+    cdef int unlock_run(self, tuple run) noexcept:
+        cdef Py_ssize_t start, stop
         cdef int code
-        self.enter_range(stop)
+        start, stop = bytes_of(run, self.offset, self.nbytes)
         with nogil:
             code = region_unlock(self.address + start, stop - start)
-        leave(self)
-        check(code, self.path)
+        return code
 
+    cdef int lock_again(self) noexcept:
+        """Lock what should be locked, in pages that were mapped anew."""
+        cdef int code = 0
+        for run in self.locked if self.address != NULL else ():
+            code = code or self.lock_run(run)
+        return code
 
-cdef void copy_bytes(void *target, const void *source, size_t size) noexcept nogil:
-    """For all modules: each has a copy of the guard's code, of which only this one's is at work."""
-    fault_copy(target, source, size)
+    def check_locked(self, int code, pages):
+        """Raise the error for pages that could not be locked."""
+        try:
+            check(code, self.path)
+        except OSError as error:
+            nbytes = sum([last - first for first, last in pages]) * PAGE_SIZE
+            raise explain_lock(error, nbytes, self.path) from None
 
 
 cdef struct Range:
@@ -748,64 +582,73 @@ cdef void touch_pages(void *task) noexcept nogil:
         place = <const char *>((<uintptr_t>place & ~(page - 1)) + page)
 
 
-cdef void run_for_caller(fault_guard *guard, void (*work)(void *) noexcept nogil, void *task) noexcept nogil:
-    """Do work that touches a mapping, in any thread, for a method that waits for it and looks at the damage then."""
-    interrupt_by_caller(guard)
-    fault_run(work, task)
-    interrupt_by_caller(NULL)
+cdef Region new_region(char *address, uint64_t offset, Py_ssize_t nbytes, region_intent intent):
+    """The owner of a mapping, which is unmapped if there is no memory for one."""
+    cdef Region region
+    try:
+        region = Region.__new__(Region)
+        region.guard = Guard.__new__(Guard)
+    except MemoryError:
+        region_unmap(address, nbytes)
+        raise
+    region.damage = region.guard.damage
+    region.address = address
+    region.offset = offset
+    region.nbytes = nbytes
+    region.writable = intent != REGION_READ
+    region.shared = intent != REGION_COPY
+    return region
 
 
-cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, bint keep_file):
-    """Map `nbytes` bytes of a file; `intent` is "read", "write" or "copy"."""
-    cdef Region region = Region.__new__(Region)
-    cdef region_intent how = INTENTS[intent]
-    check_mapped(region_map(file.handle, how, offset, nbytes, <void **>&region.address), nbytes, file.path)
+cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes):
+    """Map `nbytes` bytes of a file; `intent` is "read", "write" or "copy".
+
+    The mapping keeps the file open if it writes to it, and if the caller had it open: no name may lead back to it.
+    """
+    cdef region_intent how = <region_intent><int>INTENTS.index(intent)
+    cdef char *address
+    check_mapped(region_map(file.handle, how, offset, nbytes, <void **>&address), nbytes, file.path)
+    cdef Region region = new_region(address, offset, nbytes, how)
     region.path = file.path
     region.seen = file.seen
     region.on_file = True
-    if keep_file:
+    if how == REGION_WRITE or file.is_callers:
         region.own_file = file
     else:
         file.close()
-    region.offset = offset
-    region.nbytes = nbytes
-    region.writable = how != REGION_READ
-    region.shared = how != REGION_COPY
-    region.watch(region.own_file, how)
+    region.guard.watch(address, nbytes, region.own_file, region.path, &region.seen, how, offset)
+    region.damage = region.guard.damage
     return region
 
 
 cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared):
-    """Map zero-filled memory; `shared`: with the children of a later fork, and with who has its token."""
-    cdef Region region = Region.__new__(Region)
+    """Map zero-filled memory; `shared`: with children of a later fork, and with processes that have its token."""
     cdef File memory = File.__new__(File)
     cdef bytes name = b""
+    cdef char *address
+    cdef Region region
     if shared:
         name = b"memmap-" + os.urandom(16).hex().encode()
     if shared and region_memory_create(name, nbytes, &memory.handle) == 0:
-        check_mapped(region_memory_map(memory.handle, 0, nbytes, <void **>&region.address), nbytes, None)
+        check_mapped(region_memory_map(memory.handle, 0, nbytes, <void **>&address), nbytes, None)
+        region = new_region(address, 0, nbytes, REGION_WRITE)
         region.memory = memory
         region.token = f"{os.getpid()}:{name.decode()}"
-    else:  # without a token, where that is more than the system can or lets us do
-        check_mapped(region_map_anonymous(nbytes, shared, <void **>&region.address), nbytes, None)
-    region.nbytes = nbytes
-    region.writable = True
-    region.shared = shared
-    return region
+        return region
+    # without a token, where the system has no named memory or refuses it
+    check_mapped(region_map_anonymous(nbytes, shared, <void **>&address), nbytes, None)
+    return new_region(address, 0, nbytes, REGION_WRITE if shared else REGION_COPY)
 
 
 cpdef Region map_token(str token, uint64_t offset, Py_ssize_t nbytes):
     """Map a part of the memory that a token names."""
-    cdef Region region = Region.__new__(Region)
     cdef File memory = File.__new__(File)
+    cdef char *address
     maker, _, name = token.partition(":")
     check(region_memory_open(encoded(name), int(maker), &memory.handle), None)
-    check_mapped(region_memory_map(memory.handle, offset, nbytes, <void **>&region.address), nbytes, None)
+    check_mapped(region_memory_map(memory.handle, offset, nbytes, <void **>&address), nbytes, None)
+    cdef Region region = new_region(address, offset, nbytes, REGION_WRITE)
     region.token = token
-    region.offset = offset
-    region.nbytes = nbytes
-    region.writable = True
-    region.shared = True
     return region
 
 

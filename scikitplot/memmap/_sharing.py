@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ._core import MapCore
+from ._file import FileInfo
 from ._layout import end_of, resolve
 from ._modes import MODES, Access, Order
-from ._region import FileInfo, map_token
+from ._region import map_token
 
-if TYPE_CHECKING:
-    from ._map import MemMap
+_Map = TypeVar("_Map", bound=MapCore)
 
 PATH_MAP = "SCIKITPLOT_MEMMAP_PATH_MAP"
 
@@ -63,16 +64,16 @@ def mapped_path(path: str) -> str:
     return path
 
 
-def seen_now(mm: MemMap) -> FileInfo | None:
-    """What the file of a map is like now; None if it has none, or another one has taken its name."""
+def info_by_name(mm: MapCore) -> FileInfo | None:
+    """Return the `FileInfo` of now; None if the map has no file, or its name leads to another one."""
     if mm.path is not None:
         with contextlib.suppress(OSError):
-            return mm._look_at_name()
+            return mm._region.info_by_name()
     return None
 
 
-def reference(mm: MemMap) -> tuple[Any, ...]:
-    """What pickle needs to call `reopen` elsewhere."""
+def reference(mm: MapCore, opener: Callable[..., MapCore]) -> tuple[Any, ...]:
+    """Return what pickle needs to call `reopen` elsewhere, which calls `opener` as `MemMap.open` is called."""
     mm._check_open()
     info = mm._region.info
     if mm.mode == "c":
@@ -91,12 +92,12 @@ def reference(mm: MemMap) -> tuple[Any, ...]:
     if mm.path is None:
         raise TypeError("A map of a file object without a name cannot be pickled: open the file by its path")
     mode = "r" if mm.mode == "r" else "r+"
-    fingerprint = Fingerprint(seen_now(mm) or info, constant=mode == "r")
-    return reopen, (type(mm), mm.path, mode, mm.dtype, mm.shape, mm.offset, mm.order, mm.access, fingerprint)
+    fingerprint = Fingerprint(info_by_name(mm) or info, constant=mode == "r")
+    return reopen, (opener, mm.path, mode, mm.dtype, mm.shape, mm.offset, mm.order, mm.access, fingerprint)
 
 
 def reopen(
-    cls: type[MemMap],
+    opener: Callable[..., _Map],
     path: str,
     mode: str,
     dtype: np.dtype[Any],
@@ -105,30 +106,30 @@ def reopen(
     order: Order,
     access: Access,
     fingerprint: Fingerprint,
-) -> MemMap:
+) -> _Map:
     """Open what was pickled, if it is still there."""
     here = mapped_path(path)
     fingerprint.check(FileInfo.at(here), here, moved=here != path)
-    mm = cls.open(here, mode, dtype=dtype, shape=shape, offset=offset, order=order, access=access)
+    mm = opener(here, mode, dtype=dtype, shape=shape, offset=offset, order=order, access=access)
     info = mm._region.info
     try:
         assert info is not None
         fingerprint.check(info, here, moved=here != path)  # of the very file that is mapped now
     except BaseException:
-        mm.close()
+        mm._close()
         raise
     return mm
 
 
 def reopen_memory(
-    cls: type[MemMap],
+    cls: type[_Map],
     token: str,
     dtype: np.dtype[Any],
     shape: tuple[int, ...],
     offset: int,
     order: Order,
     access: Access,
-) -> MemMap:
+) -> _Map:
     """Map anonymous memory of another process."""
     layout = resolve(dtype, shape, order, offset, None)
     try:
@@ -139,4 +140,4 @@ def reopen_memory(
     except PermissionError as error:
         text = "The shared memory is out of reach: the process that made it has ended, is another user's, or was once"
         raise PermissionError(error.errno, f"{text} ({error.strerror})") from None
-    return MapCore._over(cls, region, layout, MODES["r+"], access, False, True)
+    return MapCore._over(cls, region, layout, MODES["r+"], access)

@@ -65,7 +65,7 @@ static inline Py_ssize_t users_claim(users_t *users, Py_ssize_t state)
 }
 
 /* The owner leaves. */
-static inline Py_ssize_t users_disown(users_t *users)
+static inline Py_ssize_t users_abandon(users_t *users)
 {
     Py_ssize_t count = users_count(users);
     while (count >= USERS_OWNER && !users_swap(users, &count, count - USERS_OWNER)) {}

@@ -27,6 +27,8 @@ cdef extern from "_platform/fault.h" nogil:
         void *address, size_t size, region_file file, const char *path, const region_info *info,
         region_intent intent, uint64_t offset, fault_guard **guard)
     void fault_unwatch(fault_guard *guard)
+    void fault_pause(fault_guard *guard)
+    void fault_resume(fault_guard *guard, void *address, size_t size)
     int fault_revoke(fault_guard *guard, void *address, size_t size, bint writable)
     int fault_run(void (*work)(void *) noexcept nogil, void *task)
     void fault_copy(void *to, const void *source, size_t size)

@@ -5,8 +5,7 @@ from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
-from ._region cimport run_for_caller, shared_int
-from .libfault cimport fault_guard
+from ._guard cimport fault_guard, read_byte, run_for_caller, shared_int
 from .libregion cimport (
     REGION_NO_FILE, region_major_faults, region_page_size, region_request, region_residency,
 )
@@ -171,19 +170,35 @@ cdef void request_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t last) noex
     free(places)
 
 
-cdef void request_missing(
-    const char *base, Py_ssize_t length, size_t nbytes, const int64_t *index, Py_ssize_t count,
-) noexcept nogil:
-    """Ask for the pages of rows, unless a sample of them is in memory, as far as the system says."""
-    cdef Rows rows = Rows(base, length, nbytes, index, count, NULL, NULL)
+cdef void touch(void *place) noexcept nogil:
+    read_byte(place)
+
+
+cdef bint is_resident(const Rows *rows, Py_ssize_t i) noexcept nogil:
+    """Whether a row is resident. Linux answers that all pages are, of a file that the caller neither owns nor may
+    write to; so the row is touched as well, and the thread has had to wait for it or not.
+    """
     cdef unsigned char resident[2]
+    cdef void *place = <void *>place_of(rows, i)
+    cdef uint64_t waits = region_major_faults()
+    resident[0] = 0
+    region_residency(REGION_NO_FILE, 0, place, 1, resident)
+    if not resident[0]:
+        return False
+    run_for_caller(rows.guard, touch, place)
+    return region_major_faults() == waits
+
+
+cdef void request_missing(
+    const char *base, Py_ssize_t length, size_t nbytes, const int64_t *index, Py_ssize_t count, fault_guard *guard,
+) noexcept nogil:
+    """Start reading the pages of rows, unless a sample of the rows is resident."""
+    cdef Rows rows = Rows(base, length, nbytes, index, count, NULL, guard)
     cdef Py_ssize_t i
+    if count == 0 or nbytes == 0:
+        return
     for i in range(SAMPLE):
-        if count == 0 or nbytes == 0:
-            return
-        resident[0] = 0
-        region_residency(REGION_NO_FILE, 0, <void *>place_of(&rows, i * (count - 1) // (SAMPLE - 1)), 1, resident)
-        if not resident[0]:
+        if not is_resident(&rows, i * (count - 1) // (SAMPLE - 1)):
             request_rows(&rows, 0, count)
             return
 

@@ -1,0 +1,41 @@
+from libc.stdint cimport uint64_t
+
+from ._file cimport File
+from .libfault cimport FAULT_COPIES_ONLY, FAULT_REVOKED, FAULT_TRUNCATED, fault_guard, fault_word
+from .libregion cimport region_info, region_intent
+
+
+cdef extern from *:
+    """
+    static inline void read_byte(const void *address) { (void)*(const volatile char *)address; }
+    """
+    void read_byte(const void *address) noexcept nogil
+
+
+cdef extern from "_users.h":
+    ctypedef int shared_int
+
+
+cdef shared_int maybe_behind  # a handler may have been installed after ours, since a fork or since a map was opened
+cdef void rearm() noexcept
+cdef void run_for_caller(fault_guard *guard, void (*work)(void *) noexcept nogil, void *task) noexcept nogil
+cdef void copy_bytes(void *target, const void *source, size_t size) noexcept nogil
+
+
+cdef class Guard:
+    cdef fault_guard *its           # NULL: the mapping is not guarded
+    cdef const fault_word *damage   # FAULT_ bits, 0 as long as nothing is lost: those of `its`, or `last`
+    cdef fault_word last            # what was lost of a mapping that is gone, and which bytes
+    cdef size_t last_start
+    cdef size_t last_stop
+
+    cdef int watch(
+        self, void *address, size_t nbytes, File file, path, const region_info *info, region_intent intent,
+        uint64_t offset) except -1
+    cdef void pause(self) noexcept
+    cdef void resume(self, void *address, size_t nbytes) noexcept
+    cdef void end(self) noexcept
+    cdef int revoke(self, void *address, size_t nbytes, bint writable) noexcept nogil
+    cdef int recover(self, File file) noexcept
+    cdef fault_guard *watcher(self) noexcept
+    cdef tuple loss(self)
