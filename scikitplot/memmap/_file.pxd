@@ -25,7 +25,8 @@ cdef class File:
     cdef region_file handle
     cdef region_info seen
     cdef public object path
-    cdef readonly bint is_callers
+    cdef bint is_callers       # opened by the caller: there may be no name to open it by again
+    cdef bint shares_position  # with the caller's file object
 
     cpdef void close(self) noexcept
 

@@ -9,7 +9,7 @@ from libc.string cimport strlen
 from .libregion cimport (
     REGION_DEVICE, REGION_DIRECTORY, REGION_FIFO, REGION_NO_FILE, REGION_REGULAR, REGION_SOCKET, region_directory_sync,
     region_error_text, region_file, region_file_close, region_file_create, region_file_create_nameless,
-    region_file_duplicate, region_file_info, region_file_link, region_file_open, region_file_resize, region_info,
+    region_file_info, region_file_link, region_file_open, region_file_reopen, region_file_resize, region_info,
     region_kind, region_path_info,
 )
 
@@ -153,12 +153,12 @@ cdef class File:
         check(region_file_link(self.handle, raw), self.path)
 
     @staticmethod
-    def duplicate(region_file handle, name):
+    def reopen(region_file handle, bint writable, name):
         """Open again a file that the caller has open; errors call it `name`."""
         cdef File file = File.__new__(File)
         file.path = name
         file.is_callers = True
-        check(region_file_duplicate(handle, &file.handle), name)
+        check(region_file_reopen(handle, writable, &file.handle, &file.shares_position), name)
         check(region_file_info(file.handle, &file.seen), name)
         check_regular(file.seen.kind, name)
         return file

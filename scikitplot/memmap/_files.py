@@ -46,7 +46,7 @@ def duplicate(opened: BinaryIO, mode: Mode) -> File:
         raise PermissionError(errno.EACCES, hint, name)
     descriptor = opened.fileno()
     opened.flush()
-    file = File.duplicate(system_handle(descriptor), name if isinstance(name, str) else None)
+    file = File.reopen(system_handle(descriptor), mode.writes_file, name if isinstance(name, str) else None)
     file.path = name_of(opened, file)
     return file
 

@@ -127,7 +127,9 @@ cdef class Guard:
             raw = name
         check(install(), path)
         maybe_behind = 1  # in a worker process, maps may come before the handlers of the library that started it
-        check(fault_watch(address, nbytes, handle_of(file), raw, info, intent, offset, &self.its), path)
+        check(fault_watch(
+            address, nbytes, handle_of(file), file is not None and file.shares_position, raw, info, intent, offset,
+            &self.its), path)
         self.damage = fault_damage(self.its)
         return 0
 

@@ -70,6 +70,7 @@ cdef class Region:
     cdef int refuse_damaged(self) except -1
     cdef void unmap(self) noexcept
     cdef void lose(self) noexcept
+    cpdef bint close(self) except -1
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
     cdef int set_size(self, Py_ssize_t nbytes, bint sparse) noexcept
     cdef void reopen(self) noexcept

@@ -24,11 +24,11 @@ cdef extern from "_platform/fault.h" nogil:
     int fault_install(void (*notify)(fault_guard *))
     int fault_uninstall()
     int fault_watch(
-        void *address, size_t size, region_file file, const char *path, const region_info *info,
+        void *address, size_t size, region_file file, bint shares_position, const char *path, const region_info *info,
         region_intent intent, uint64_t offset, fault_guard **guard)
-    void fault_unwatch(fault_guard *guard)
     void fault_pause(fault_guard *guard)
     void fault_resume(fault_guard *guard, void *address, size_t size)
+    void fault_unwatch(fault_guard *guard)
     int fault_revoke(fault_guard *guard, void *address, size_t size, bint writable)
     int fault_run(void (*work)(void *) noexcept nogil, void *task)
     void fault_copy(void *to, const void *source, size_t size)

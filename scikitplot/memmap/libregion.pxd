@@ -38,7 +38,7 @@ cdef extern from "_platform/region.h" nogil:
     int region_file_create(const char *path, region_file *file)
     int region_file_create_nameless(const char *directory, region_file *file)
     int region_file_link(region_file file, const char *path)
-    int region_file_duplicate(region_file file, region_file *copy)
+    int region_file_reopen(region_file file, bint writable, region_file *own, bint *shares_position)
     int region_file_info(region_file file, region_info *info)
     int region_file_resize(region_file file, uint64_t size, int sparse)
     int region_file_close(region_file file)

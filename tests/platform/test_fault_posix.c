@@ -16,6 +16,9 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,7 +70,7 @@ static map open_map(size_t size, region_intent intent, uint64_t offset)
     CHECK(!region_map(m.file, intent, offset, size, &address));
     m.bytes = address;
     CHECK(!fault_install(count_notes));
-    CHECK(!fault_watch(address, size, intent == REGION_READ ? REGION_NO_FILE : m.file, path, &info, intent, offset, &m.guard));
+    CHECK(!fault_watch(address, size, intent == REGION_READ ? REGION_NO_FILE : m.file, 0, path, &info, intent, offset, &m.guard));
     return m;
 }
 
@@ -81,6 +84,107 @@ static void close_map(map *m)
     fault_unwatch(m->guard);
     CHECK(!region_unmap((void *)m->bytes, m->size));
 }
+
+static fault_report report_of(const map *m)
+{
+    fault_report report;
+    fault_describe(m->guard, &report);
+    return report;
+}
+
+static const region_intent intents[] = {REGION_READ, REGION_WRITE, REGION_COPY};
+
+/* --- a guard that pauses ------------------------------------------------------------------------------------------ */
+
+static void a_guard_goes_on_at_another_place(void)
+{
+    for (size_t before = 0; before <= 4; before += 4) {
+        map m = open_map(before * page, REGION_WRITE, 3 * page + 100);
+        void *moved;
+        if (before) { /* lost, and forgotten by the new beginning */
+            cut(0);
+            CHECK(m.bytes[0] == 0 && loss(&m) == FAULT_TRUNCATED);
+        }
+        fault_pause(m.guard);
+        CHECK(!region_file_resize(m.file, 3 * page + 100 + 16 * page, 1));
+        CHECK(!region_map(m.file, REGION_WRITE, 3 * page + 100, 16 * page, &moved));
+        fault_resume(m.guard, moved, 16 * page);
+        CHECK(!region_unmap((void *)m.bytes, m.size) && !damage(&m));
+        m.bytes = moved;
+        m.size = 16 * page;
+        cut(8 * page);
+        CHECK(m.bytes[6 * page] == 0 && loss(&m) == FAULT_TRUNCATED);
+        CHECK(report_of(&m).start == 5 * page - 100 && report_of(&m).stop == 16 * page);
+        close_map(&m);
+        unlink(path);
+    }
+}
+
+static void nothing_is_repaired_while_a_guard_pauses(void)
+{
+    int status;
+    map m = open_map(4 * page, REGION_READ, 0);
+    cut(0);
+    fault_pause(m.guard);
+    pid_t child = fork();
+    if (!child) {
+        struct rlimit none = {0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        _exit(m.bytes[0]);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    fault_resume(m.guard, (void *)m.bytes, m.size);
+    CHECK(m.bytes[0] == 0 && damage(&m) == FAULT_TRUNCATED);
+    close_map(&m);
+}
+
+#ifdef __linux__
+/* --- a page that can be read again -------------------------------------------------------------------------------- */
+
+/* What the kernel sends when it could not read a page; a thread may send itself the like. */
+static void fail_once(const map *m, size_t at)
+{
+    siginfo_t info = {.si_signo = SIGBUS, .si_code = BUS_ADRERR};
+    info.si_addr = (void *)(m->bytes + at);
+    CHECK(!syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), SIGBUS, &info));
+}
+
+static void a_page_that_can_be_read_again_is_no_loss(void)
+{
+    for (int i = 0; i < 3; i++)
+        for (int by_path = 0; by_path < 2; by_path++) {
+            map m = open_map(16 * page, intents[i], 0);
+            if (intents[i] == REGION_COPY) m.bytes[2 * page] = m.bytes[9 * page] = 9;
+            for (size_t at = 0; at < m.size; at += page) fail_once(&m, at);
+            CHECK(!damage(&m) && !notified);
+            for (size_t at = 0; at < m.size; at += page)
+                CHECK(m.bytes[at] == (intents[i] == REGION_COPY && (at == 2 * page || at == 9 * page) ? 9 : 7));
+            if (by_path) unlink(path); /* the file cannot be looked at, in a map for reading */
+            for (size_t at = 0; at < m.size; at += page) fail_once(&m, at);
+            CHECK(!damage(&m) && !notified);
+            close_map(&m);
+            unlink(path);
+        }
+}
+
+static void a_page_that_faults_for_ever_is_lost_alone(void)
+{
+    for (int i = 0; i < 3; i++) {
+        map m = open_map(16 * page, intents[i], 0);
+        if (intents[i] == REGION_COPY) m.bytes[2 * page] = m.bytes[4 * page] = 9;
+        for (int times = 0; times < 40; times++) fail_once(&m, 3 * page + 5);
+        /* where a store cannot be told from a read, it is taken for one that found no room */
+        int unsure = loss(&m) == FAULT_NO_SPACE && intents[i] == REGION_WRITE;
+        CHECK(loss(&m) == FAULT_IO || unsure);
+        CHECK(m.bytes[3 * page] == (unsure ? 7 : 0));
+        CHECK(m.bytes[2 * page] == (intents[i] == REGION_COPY ? 9 : 7) && m.bytes[4 * page] == m.bytes[2 * page]);
+        CHECK(unsure || (report_of(&m).start == 3 * page && report_of(&m).stop == 4 * page));
+        CHECK(!fault_recover(m.guard, m.file) && m.bytes[3 * page] == 7);
+        close_map(&m);
+        unlink(path);
+    }
+}
+#endif
 
 /* --- truncation --------------------------------------------------------------------------------------------------- */
 
@@ -200,6 +304,7 @@ static unsigned char value_at(size_t i) { return (unsigned char)(i / page % 251 
 /* Stores all over a sparse file while the disk is full are in the file after room was made and it recovered. */
 static void stores_survive_a_full_disk(const char *type)
 {
+    int is_private = strcmp(type, "tmpfs") != 0;
     small_disk(type);
     size_t size = (size_t)64 << 20, count = 0;
     map m = open_map(size, REGION_WRITE, 0); /* the first MiB has blocks */
@@ -207,6 +312,8 @@ static void stores_survive_a_full_disk(const char *type)
     for (size_t i = 0, at = 0; i < 1000; i++, at = (at + 7919 * page) % size) m.bytes[at] = value_at(at), count++;
     for (size_t at = 0; at < 3 * page; at++) m.bytes[at] = 8; /* where there is data already */
     CHECK(damage(&m) == (FAULT_NO_SPACE | FAULT_STORED));
+    /* on a disk no later store reaches the file; on tmpfs those do that find room */
+    CHECK(is_private ? report_of(&m).start == 0 && report_of(&m).stop == size : report_of(&m).start >= (size_t)1 << 20);
     CHECK(fault_recover(m.guard, m.file) == ENOSPC && damage(&m));
     run("rm %s/filler && sync", disk);
     CHECK(!fault_recover(m.guard, m.file) && !damage(&m));
@@ -269,29 +376,141 @@ static void a_hole_in_a_full_tmpfs_reads_as_zeros(void)
     CHECK(!region_file_close(m.file));
 }
 
-static void a_device_that_fails_reads_as_zeros(void)
+#ifdef __linux__
+/* Private copies on pages that are holes of the file by now, as another process has punched them. */
+static void private_changes_outlast_a_full_tmpfs(void)
 {
-    small_disk("ext4");
-    size_t size = (size_t)8 << 20, zeros = 0;
+    small_disk("tmpfs");
+    map m = open_map((size_t)64 << 20, REGION_COPY, 0);
+    for (size_t at = 0; at < m.size; at += 64 * page) m.bytes[at] = 9;
+    CHECK(!fallocate((int)m.file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)m.size));
+    fill_disk();
+    size_t changed = 0, others = 0;
+    for (size_t at = 0; at < m.size; at += page) *(at % (64 * page) ? &others : &changed) += m.bytes[at] == (at % (64 * page) ? 0 : 9);
+    CHECK(changed == m.size / page / 64 && others == m.size / page - changed);
+    CHECK(loss(&m) == FAULT_NO_SPACE);
+    close_map(&m);
+    CHECK(!region_file_close(m.file));
+}
+
+/* The file object of somebody else, at byte 5 of a hole that ends with the last page, on a full tmpfs. */
+static int open_elsewhere(int flags)
+{
+    int fd = open(path, O_RDWR | O_CREAT | flags, 0600);
+    CHECK(fd >= 0 && !ftruncate(fd, ((off_t)4 << 20) - 1) && pwrite(fd, "x", 1, ((off_t)4 << 20) - 1) == 1);
+    CHECK(lseek(fd, 5, SEEK_SET) == 5);
+    fill_disk();
+    return fd;
+}
+
+/* `apart`: the file can be opened anew; else there is no /proc, and it is a duplicate. */
+static void recover_beside_a_file_object(int apart, int flags)
+{
+    char name[5000];
+    region_info info;
+    int shares;
+    map m = {.size = (size_t)4 << 20};
+    small_disk("tmpfs");
+    snprintf(name, sizeof name, "%s/filler", disk);
+    int fd = open_elsewhere(flags), root = open("/", O_RDONLY);
+    CHECK(root >= 0);
+    if (!apart) CHECK(!chroot(disk));
+    CHECK(!region_file_reopen(fd, 1, &m.file, &shares) && shares == !apart);
+    if (!apart) CHECK(!fchdir(root) && !chroot("."));
+    CHECK(!region_file_info(m.file, &info) && !region_map(m.file, REGION_WRITE, 0, m.size, (void **)&m.bytes));
+    CHECK(!fault_install(count_notes));
+    CHECK(!fault_watch((void *)m.bytes, m.size, m.file, shares, path, &info, REGION_WRITE, 0, &m.guard));
+    for (size_t at = 0; at < m.size; at += page) m.bytes[at] = value_at(at);
+    CHECK(loss(&m) == FAULT_NO_SPACE && lseek(fd, 0, SEEK_CUR) == 5);
+    CHECK(!unlink(name));
+    int error = fault_recover(m.guard, m.file);
+    CHECK(lseek(fd, 0, SEEK_CUR) == 5 && !region_file_info(m.file, &info) && info.size == m.size);
+    CHECK(error == (!apart && flags & O_APPEND ? EINVAL : 0)); /* never a byte in the wrong place */
+    for (size_t at = 0; at < m.size; at += page) {
+        unsigned char byte;
+        CHECK(m.bytes[at] == value_at(at));
+        CHECK(error || (pread(fd, &byte, 1, (off_t)at) == 1 && byte == value_at(at)));
+    }
+    close_map(&m);
+    CHECK(!region_file_close(m.file) && !close(fd) && !close(root));
+}
+
+static void a_file_object_keeps_its_position(void) { recover_beside_a_file_object(1, 0); }
+static void a_file_object_that_appends_keeps_its_position(void) { recover_beside_a_file_object(1, O_APPEND); }
+static void a_file_object_keeps_its_position_without_proc(void) { recover_beside_a_file_object(0, 0); }
+static void a_file_object_that_appends_is_never_written_through(void) { recover_beside_a_file_object(0, O_APPEND); }
+
+/* A file of 8 MiB of 7s on a disk that has lost what is behind its first 6 MiB. */
+static map open_on_failing_disk(region_intent intent, size_t size)
+{
     region_info info;
     void *address;
+    small_disk("ext4");
     map m = open_map(size, REGION_WRITE, 0);
     for (size_t i = 0; i < size; i++) m.bytes[i] = 7;
     close_map(&m);
     CHECK(!fsync((int)m.file) && !region_file_close(m.file));
-    run("umount %s && mount -o loop,ro %s %s && truncate -s 6m %s", disk, image, disk, image);
-    CHECK(!region_file_open(path, 0, &m.file) && !region_file_info(m.file, &info));
-    CHECK(!region_map(m.file, REGION_READ, 0, size, &address));
+    run("umount %s && mount -o loop %s %s", disk, image, disk);
+    CHECK(!region_file_open(path, intent == REGION_WRITE, &m.file) && !region_file_info(m.file, &info));
+    CHECK(!region_map(m.file, intent, 0, size, &address));
+    CHECK(!region_advise(address, size, REGION_RANDOM)); /* so that pages are read one by one */
     m.bytes = address;
-    CHECK(!fault_watch(address, size, m.file, NULL, &info, REGION_READ, 0, &m.guard));
+    CHECK(!fault_watch(address, size, m.file, 0, NULL, &info, intent, 0, &m.guard));
     notified = 0;
-    for (size_t i = 0; i < size; i += page) zeros += m.bytes[i] == 0;
+    return m;
+}
+
+static void fail_disk(const map *m)
+{
+    CHECK(!posix_fadvise((int)m->file, 0, 0, POSIX_FADV_DONTNEED));
+    run("truncate -s 6m %s", image);
+}
+
+static void a_device_that_fails_reads_as_zeros(void)
+{
+    size_t size = (size_t)8 << 20, zeros = 0, first = 0, last = 0;
+    map m = open_on_failing_disk(REGION_READ, size);
+    fail_disk(&m);
+    for (size_t i = 0; i < size; i += page) {
+        if (m.bytes[i]) continue;
+        if (!zeros++) first = i;
+        last = i;
+        CHECK(report_of(&m).start == first && report_of(&m).stop > i); /* the whole window from the first touch on */
+    }
     CHECK(damage(&m) == FAULT_IO && zeros > 0 && zeros < size / page);
+    CHECK(report_of(&m).stop == last + page);
     CHECK(notified < 100);
     CHECK(fault_recover(m.guard, m.file) == EIO);
     close_map(&m);
     CHECK(!region_file_close(m.file));
 }
+
+/* Every third page has a private copy before the device fails; in a map that writes, because the disk is full. */
+static void private_copies_outlast_a_device_that_fails(region_intent intent)
+{
+    size_t size = (size_t)8 << 20, zeros = 0;
+    map m = open_on_failing_disk(intent, size);
+    if (intent == REGION_WRITE) {
+        CHECK(!fallocate((int)m.file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)page));
+        fill_disk();
+        m.bytes[0] = 9;
+        CHECK(loss(&m) == FAULT_NO_SPACE);
+    }
+    for (size_t i = 0; i < size; i += 3 * page) m.bytes[i] = 9;
+    fail_disk(&m);
+    for (size_t i = 0; i < size; i += page) {
+        if (i % (3 * page)) zeros += m.bytes[i] == 0;
+        else CHECK(m.bytes[i] == 9);
+    }
+    CHECK(zeros > 0 && damage(&m) & FAULT_IO);
+    for (size_t i = 0; i < size; i += 3 * page) CHECK(m.bytes[i] == 9);
+    close_map(&m);
+    CHECK(!region_file_close(m.file));
+}
+
+static void private_changes_outlast_a_device_that_fails(void) { private_copies_outlast_a_device_that_fails(REGION_COPY); }
+static void rescued_stores_outlast_a_device_that_fails(void) { private_copies_outlast_a_device_that_fails(REGION_WRITE); }
+#endif
 
 /* --- many threads ------------------------------------------------------------------------------------------------- */
 
@@ -332,7 +551,7 @@ static void *open_and_close(void *number)
         fault_guard *guard;
         CHECK(!ftruncate(fd, (off_t)(8 * page)) && !region_file_info(fd, &info));
         CHECK(!region_map(fd, REGION_READ, 0, 8 * page, &address));
-        CHECK(!fault_watch(address, 8 * page, rounds % 2 ? fd : REGION_NO_FILE, name, &info, REGION_READ, 0, &guard));
+        CHECK(!fault_watch(address, 8 * page, rounds % 2 ? fd : REGION_NO_FILE, 0, name, &info, REGION_READ, 0, &guard));
         CHECK(!ftruncate(fd, 0));
         CHECK(((volatile char *)address)[rounds % 8 * page] == 0);
         CHECK(*fault_damage(guard) == FAULT_TRUNCATED);
@@ -528,6 +747,12 @@ static const struct {
     void (*run)(void);
     int needs;
 } tests[] = {
+    TEST(a_guard_goes_on_at_another_place),
+    TEST(nothing_is_repaired_while_a_guard_pauses),
+#ifdef __linux__
+    NATIVE_TEST(a_page_that_can_be_read_again_is_no_loss),
+    NATIVE_TEST(a_page_that_faults_for_ever_is_lost_alone),
+#endif
     TEST(a_lost_tail_reads_as_zeros_and_is_reported),
     TEST(an_offset_in_the_file_is_counted),
     TEST(a_file_that_is_gone_from_its_path_still_reads_as_zeros),
@@ -539,7 +764,16 @@ static const struct {
     NATIVE_MOUNTS(stores_of_threads_survive_a_full_tmpfs),
     NATIVE_MOUNTS(stores_of_threads_survive_a_full_ext4),
     MOUNTS(a_hole_in_a_full_tmpfs_reads_as_zeros),
+#ifdef __linux__
+    NATIVE_MOUNTS(private_changes_outlast_a_full_tmpfs),
+    NATIVE_MOUNTS(a_file_object_keeps_its_position),
+    NATIVE_MOUNTS(a_file_object_that_appends_keeps_its_position),
+    NATIVE_MOUNTS(a_file_object_keeps_its_position_without_proc),
+    NATIVE_MOUNTS(a_file_object_that_appends_is_never_written_through),
     MOUNTS(a_device_that_fails_reads_as_zeros),
+    NATIVE_MOUNTS(private_changes_outlast_a_device_that_fails),
+    NATIVE_MOUNTS(rescued_stores_outlast_a_device_that_fails),
+#endif
     TEST(threads_that_meet_the_same_lost_pages_all_go_on),
     TEST(opening_closing_and_faulting_go_together),
     TEST(a_revoked_map_reads_zeros),

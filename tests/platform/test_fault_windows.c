@@ -46,7 +46,7 @@ static void set_up(void)
     remove(path);
     if (region_file_create(path, &file) || region_file_resize(file, 4 * page, 0) || region_file_info(file, &info) ||
         region_map(file, REGION_WRITE, 0, 4 * page, (void **)&map) || fault_install(NULL) ||
-        fault_watch(map, 4 * page, file, path, &info, REGION_WRITE, 0, &guard))
+        fault_watch(map, 4 * page, file, 0, path, &info, REGION_WRITE, 0, &guard))
         exit(2);
     AddVectoredExceptionHandler(1, fail_the_device);
     memset(map, 7, 4 * page);
@@ -121,7 +121,7 @@ static void the_damage_of_one_mapping_is_not_that_of_another(void)
     fault_guard *other;
     region_info info = {0};
     char byte;
-    CHECK(fault_watch(map + 8 * page, page, REGION_NO_FILE, NULL, &info, REGION_READ, 0, &other) == 0);
+    CHECK(fault_watch(map + 8 * page, page, REGION_NO_FILE, 0, NULL, &info, REGION_READ, 0, &other) == 0);
     allow(0, 1, 0);
     fault_copy(&byte, map, 1);
     allow(0, 1, 1);

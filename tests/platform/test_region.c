@@ -333,13 +333,14 @@ static void a_missing_file_is_an_error_that_touches_nothing(void)
 static void no_file_is_an_error(void)
 {
     region_info info;
+    int shares = 77;
     region_file file = 77;
     void *address = UNTOUCHED;
     CHECK(region_file_info(REGION_NO_FILE, &info) != 0);
-    CHECK(region_file_duplicate(REGION_NO_FILE, &file) != 0);
+    CHECK(region_file_reopen(REGION_NO_FILE, 1, &file, &shares) != 0);
     CHECK(region_file_resize(REGION_NO_FILE, 10, 0) != 0);
     CHECK(region_map(REGION_NO_FILE, REGION_READ, 0, 10, &address) != 0);
-    CHECK(file == 77 && address == UNTOUCHED);
+    CHECK(file == 77 && shares == 77 && address == UNTOUCHED);
 }
 
 static void a_directory_cannot_be_opened_for_writing(void)
@@ -425,10 +426,11 @@ static void the_modification_time_is_in_nanoseconds(void)
 static void handles_stay_in_this_process(void)
 {
     region_file made, opened, copy;
+    int shares;
     const char *path = new_path();
     CHECK(region_file_create(path, &made) == 0);
     CHECK(region_file_open(path, 0, &opened) == 0);
-    CHECK(region_file_duplicate(opened, &copy) == 0);
+    CHECK(region_file_reopen(opened, 0, &copy, &shares) == 0);
     CHECK(!is_inherited(made) && !is_inherited(opened) && !is_inherited(copy));
     CHECK(region_file_close(made) == 0 && region_file_close(opened) == 0 && region_file_close(copy) == 0);
 }
@@ -437,8 +439,9 @@ static void a_duplicate_outlives_the_first_handle(void)
 {
     region_file copy, file = open_new_file(100, NULL);
     region_info first, second;
+    int shares;
     CHECK(region_file_info(file, &first) == 0);
-    CHECK(region_file_duplicate(file, &copy) == 0);
+    CHECK(region_file_reopen(file, 1, &copy, &shares) == 0);
     CHECK(copy != file);
     CHECK(region_file_close(file) == 0);
     CHECK(region_file_info(copy, &second) == 0);

@@ -3,15 +3,19 @@
  * Another process cuts the file, the disk fills up under a hole, the device fails a read: the next touch of such a page
  * is a SIGBUS, which ends the process.  The guard is a handler for it.  It knows what is mapped, puts memory where the
  * page was, marks the mapping as damaged and lets the instruction that faulted go on; whoever reads the damage mark
- * afterwards must not use what was read.
+ * afterwards must not use what was read.  It never replaces a page that can be read, such as a private copy; the system
+ * is asked about every page (Linux before 5.14 cannot say, and then the page that faulted is replaced alone).  A page
+ * that can be read again a moment later is no damage.
  *
  * Who holds what
  *   - Each guarded mapping has a `fault_guard`, from fault_watch() until fault_unwatch().  Guards are never freed, only
  *     used again, so the handler may look at any of them at any time.
  *   - fault_watch() publishes the address range last (release); the handler pins a guard that covers the address, then
- *     reads the range again; fault_unwatch() clears the range, waits until no handler has a pin, and only then returns:
+ *     reads the range again; fault_pause() clears the range, waits until no handler has a pin, and only then returns:
  *     nobody puts memory into a range that is about to be unmapped.
- *   - Repairs of one mapping exclude each other by a spin lock, which is held with all signals blocked.
+ *   - Repairs of one mapping exclude each other by a spin lock.  The kernel blocks all signals while it runs the
+ *     handler, and whatever else takes the lock blocks them first, so nobody waits for the lock in the thread that holds
+ *     it.  A foreign handler in front of ours that calls it may have blocked fewer.
  *
  * What the handler calls: system calls only (to look at the file, map, block signals and yield), and `notify`.  No
  * allocation, no lock that others hold while they may fault.
@@ -28,7 +32,8 @@
 /* What happened to a mapping; several may have. */
 enum {
     FAULT_TRUNCATED = 1, /* the file became shorter: its lost tail reads as zeros */
-    FAULT_NO_SPACE = 2,  /* a store found no room on the disk: stores are kept in memory, for fault_recover() */
+    FAULT_NO_SPACE = 2,  /* a store found no room on the disk: stores are kept in memory, for fault_recover(); all stores
+                          * into the mapping from then on, unless the file is in memory itself (tmpfs) */
     FAULT_IO = 4,        /* the device failed: zeros */
     FAULT_UNKNOWN = 8,   /* the file could not be looked at: zeros */
     FAULT_STORED = 16,   /* a store went to memory that no file stands behind */
@@ -45,10 +50,14 @@ int fault_uninstall(void);
 
 /* Guard a mapping of a file, made by region_map() with the same arguments.  The handler looks at the file through
  * `file`, which stays open until fault_unwatch() or fault_revoke(), or else at `path` (copied; may be NULL), if that
- * still leads to the file that `info` describes. */
-int fault_watch(void *address, size_t size, region_file file, const char *path, const region_info *info,
-                region_intent intent, uint64_t offset, fault_guard **guard);
-/* Before the mapping is unmapped or resized, and nobody may touch it any more. */
+ * still leads to the file that `info` describes.  `shares_position` is what region_file_reopen() says of `file`. */
+int fault_watch(void *address, size_t size, region_file file, int shares_position, const char *path,
+                const region_info *info, region_intent intent, uint64_t offset, fault_guard **guard);
+/* Before the mapping is unmapped or resized, and nobody may touch it any more: no page of it is repaired from now on. */
+void fault_pause(fault_guard *guard);
+/* Guard the mapping again, at a new place and of a new size; of the same offset in the same file.  Nothing is lost now. */
+void fault_resume(fault_guard *guard, void *address, size_t size);
+/* fault_pause(), for good. */
 void fault_unwatch(fault_guard *guard);
 /* region_revoke() while others may be touching lost pages; the guard (NULL: there is none) uses the file no more. */
 int fault_revoke(fault_guard *guard, void *address, size_t size, int writable);
@@ -72,7 +81,8 @@ const fault_word *fault_damage(const fault_guard *guard);
 
 typedef struct {
     uint32_t damage;    /* FAULT_ bits */
-    size_t start, stop; /* the bytes of the mapping that are lost: from the first to behind the last */
+    size_t start, stop; /* the bytes of the mapping that are affected, from the first to behind the last: the whole of it
+                         * if all further stores are kept in memory */
     char path[4096];    /* terminated; empty if there is none */
 } fault_report;
 /* May be called by `notify`. */

@@ -29,13 +29,17 @@
 #ifndef SI_KERNEL
 #define SI_KERNEL 0x80 /* Linux: a fault without an address */
 #endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 
 enum {
-    CHUNK = 256,              /* guards allocated at a time */
-    SAME_FAULT_LIMIT = 100000 /* a page that was repaired this often in a row cannot be */
+    CHUNK = 256,               /* guards allocated at a time */
+    SAME_FAULT_LIMIT = 100000, /* a page that was repaired this often in a row cannot be */
+    SAME_PAGE_LIMIT = 16       /* a page that could be read this often, and faulted again, counts as one that cannot */
 };
 static const size_t MOST_IN_MEMORY = (size_t)64 << 20; /* bytes that stores into one lost tail may take up */
-static const size_t LARGEST_WINDOW = (size_t)1 << 20;  /* bytes blanked at once on a device that fails */
+static const size_t LARGEST_WINDOW = (size_t)1 << 20;  /* bytes that are asked about at once */
 
 struct fault_guard {
     /* what the handler searches */
@@ -45,18 +49,20 @@ struct fault_guard {
     fault_word damage;
     /* what was mapped */
     region_file file;
+    int shares_position; /* the file has the position of somebody else's file object: no lseek */
     char *path;
-    uint64_t device, inode, offset; /* of the first page in the file */
+    uint64_t device, inode, offset; /* of `start` in the file */
     region_intent intent;
-    uintptr_t first, end;  /* what low and high were published as: whole pages */
     uintptr_t start, stop; /* the bytes that were asked for */
+    uintptr_t first, end;  /* the whole pages that they meet: what low and high are published as */
     /* what was repaired: written under the lock */
     uintptr_t tail;              /* from here on nothing of the file is left; `end` if all is */
     int is_private;              /* the whole mapping has become copy-on-write */
     uint64_t *rescued, *blanked; /* a bit per page: memory with stores that found no room; zeros instead of data */
     uintptr_t failed_up_to;      /* the end of the last window blanked, and its size */
     size_t window;
-    uint32_t rescues, repeats;
+    uintptr_t tried; /* the page that was last tried again as it is, and how often in a row */
+    uint32_t tries, rescues, repeats;
     uintptr_t first_lost, behind_last;
     fault_guard *next_free;
 };
@@ -150,17 +156,50 @@ static int put_sink(fault_guard *guard, uintptr_t from, uintptr_t to)
     return 1;
 }
 
-static uint64_t place_in_file(const fault_guard *guard, uintptr_t page) { return guard->offset + (page - guard->first); }
+static uint64_t place_in_file(const fault_guard *guard, uintptr_t page)
+{
+    return guard->offset + ((uint64_t)page - guard->start);
+}
+
+typedef enum { UNREADABLE, READABLE, NOT_KNOWN } readability;
+
+/* Whether a touch of a page would fault.  A private copy of a page can be read, and stays what it is. */
+static readability ask(uintptr_t page)
+{
+#ifdef __linux__
+    if (madvise((void *)page, page_size(), MADV_POPULATE_READ) == 0) return READABLE;
+    if (errno == EFAULT || errno == EHWPOISON) return UNREADABLE;
+#else
+    (void)page;
+#endif
+    return NOT_KNOWN;
+}
+
+/* `page` cannot be read: the end, at most `limit`, of the pages from it on of which that is known. */
+static uintptr_t unreadable_up_to(uintptr_t page, uintptr_t limit)
+{
+    uintptr_t end = page + page_size();
+    if (limit - page > LARGEST_WINDOW) limit = page + LARGEST_WINDOW;
+    while (end < limit && ask(end) == UNREADABLE) end += page_size();
+    return end;
+}
+
+static void note_lost(fault_guard *guard, uintptr_t from, uintptr_t to)
+{
+    if (from < guard->first_lost) guard->first_lost = from;
+    if (to > guard->behind_last) guard->behind_last = to;
+}
 
 /* --- in the handler: what each kind of loss needs ----------------------------------------------------------------- */
 
 static int repair_truncated(fault_guard *guard, uint64_t size)
 {
-    uint64_t end = (size + page_size() - 1) / page_size() * page_size();
-    uintptr_t from = guard->first + (end > guard->offset ? (uintptr_t)(end - guard->offset) : 0);
+    uint64_t end = (size + page_size() - 1) / page_size() * page_size(), begin = place_in_file(guard, guard->first);
+    uintptr_t from = guard->first + (end > begin ? (uintptr_t)(end - begin) : 0);
     int bounded = guard->intent == REGION_READ || guard->tail - from <= MOST_IN_MEMORY || sink < 0;
     if (!(bounded ? put_memory : put_sink)(guard, from, guard->tail)) return 0;
     guard->tail = from;
+    note_lost(guard, from, guard->end);
     return 1;
 }
 
@@ -178,38 +217,52 @@ static int is_in_memory(int fd)
 }
 #endif
 
-/* How much of the file, from a page on, is a hole: 0 if the page is not in one. */
-static uint64_t hole_size(int fd, uint64_t place)
+static int can_pread(int fd, uint64_t place)
 {
+    char byte;
+    return pread(fd, &byte, 1, (off_t)place) == 1;
+}
+
+/* How much of the file, from a page on, is a hole: 0 if the page is not in one, or nobody may ask. */
+static uint64_t hole_size(const fault_guard *guard, int fd, uint64_t place)
+{
+    if (guard->shares_position) return 0;
     off_t data = lseek(fd, (off_t)place, SEEK_DATA);
     if (data < 0) return errno == ENXIO ? UINT64_MAX - place : 0;
     return (uint64_t)data - place;
 }
 
-/* A store that finds no room.  The mapping becomes a copy-on-write one of the same file: what was there stays, further
- * stores stay in memory.  On tmpfs even that needs room, for a hole at least: there memory replaces the hole, in
- * windows that grow, since the system bounds the number of mappings. */
-static int repair_no_space(fault_guard *guard, int fd, uintptr_t page, uint64_t hole)
+/* A hole of a full tmpfs, which cannot even be read without room: memory replaces it, in windows that grow, since the
+ * system bounds the number of mappings.  A private mapping may have a copy of a page where the file has a hole by now. */
+static int repair_hole(fault_guard *guard, int fd, uintptr_t page)
 {
-    if (!is_in_memory(fd)) {
-        if (guard->is_private) return 1; /* another thread was first */
-        for (uintptr_t from = guard->first, to; from < guard->tail; from = to) {
-            to = next_lost(guard, from, guard->tail);
-            if (!is_lost(guard, from) && mmap((void *)from, to - from, protection(guard),
-                     MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, (off_t)place_in_file(guard, from)) == MAP_FAILED)
-                return 0;
-        }
-        guard->is_private = 1;
-        guard->repeats = 0;
-        return 1;
-    }
     uint32_t doublings = guard->rescues++ / 16;
     uint64_t window = (uint64_t)page_size() << (doublings < 30 ? doublings : 30);
+    uint64_t hole = hole_size(guard, fd, place_in_file(guard, page));
     if (window > hole) window = hole & ~(uint64_t)(page_size() - 1);
     if (window < page_size()) window = page_size();
     uintptr_t to = guard->tail - page < window ? guard->tail : page + (uintptr_t)window;
     to = next_lost(guard, page, to);
-    return mark(guard, &guard->rescued, page, to) && put_memory(guard, page, to);
+    if (guard->intent == REGION_COPY) to = unreadable_up_to(page, to);
+    if (!mark(guard, &guard->rescued, page, to) || !put_memory(guard, page, to)) return 0;
+    note_lost(guard, page, to);
+    return 1;
+}
+
+/* A store that finds no room on a disk: the whole mapping, which writes to the file, becomes a copy-on-write one of it.
+ * What was there stays, and from now on stores stay in memory. */
+static int make_private(fault_guard *guard, int fd)
+{
+    for (uintptr_t from = guard->first, to; from < guard->tail; from = to) {
+        to = next_lost(guard, from, guard->tail);
+        if (!is_lost(guard, from) && mmap((void *)from, to - from, protection(guard), MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+                                          fd, (off_t)place_in_file(guard, from)) == MAP_FAILED)
+            return 0;
+    }
+    guard->is_private = 1;
+    guard->repeats = 0;
+    note_lost(guard, guard->first, guard->end);
+    return 1;
 }
 
 /* Zeros, in windows that double while one fault follows the other. */
@@ -218,8 +271,10 @@ static int repair_blank(fault_guard *guard, uintptr_t page)
     if (page != guard->failed_up_to) guard->window = page_size();
     else if (guard->window < LARGEST_WINDOW) guard->window *= 2;
     uintptr_t to = guard->tail - page < guard->window ? guard->tail : page + guard->window;
-    to = guard->failed_up_to = next_lost(guard, page, to);
-    return mark(guard, &guard->blanked, page, to) && put_memory(guard, page, to);
+    to = guard->failed_up_to = unreadable_up_to(page, next_lost(guard, page, to));
+    if (!mark(guard, &guard->blanked, page, to) || !put_memory(guard, page, to)) return 0;
+    note_lost(guard, page, to);
+    return 1;
 }
 
 static void lock(fault_guard *guard)
@@ -268,7 +323,7 @@ static fault_guard *find(uintptr_t address)
             uintptr_t low = atomic_load_explicit(&guard->low, memory_order_acquire);
             if (!low || address < low || address >= atomic_load_explicit(&guard->high, memory_order_relaxed)) continue;
             atomic_fetch_add(&guard->pins, 1);
-            low = atomic_load(&guard->low); /* again: fault_unwatch() clears it first, and looks at the pins then */
+            low = atomic_load(&guard->low); /* again: fault_pause() clears it first, and looks at the pins then */
             if (low && address >= low && address < atomic_load(&guard->high)) return guard;
             atomic_fetch_sub(&guard->pins, 1);
         }
@@ -299,25 +354,43 @@ static int open_file(const fault_guard *guard, struct stat *st)
     return -1;
 }
 
-static int replace_page(fault_guard *guard, uintptr_t page, int stored)
+static int may_try_again(fault_guard *guard, uintptr_t page, uint32_t limit)
+{
+    if (page != guard->tried) guard->tries = 0;
+    guard->tried = page;
+    return guard->tries++ < limit;
+}
+
+/* What happened to a page that is not beyond the end of the file; 0 if it can be read by now, and the access is worth
+ * another try.  A store that finds no room faults on a page that can be read: the second time it is taken for that. */
+static int kind_of_loss(fault_guard *guard, int fd, uintptr_t page, int stored)
+{
+    uint64_t place = place_in_file(guard, page);
+    readability found = ask(page);
+    int in_memory = fd >= 0 && is_in_memory(fd);
+    int may_lack_room = stored && guard->intent == REGION_WRITE && !guard->is_private && fd >= 0 && !in_memory;
+    if (found == NOT_KNOWN && !in_memory) found = fd >= 0 && can_pread(fd, place) ? READABLE : UNREADABLE;
+    if (found == READABLE && may_try_again(guard, page, may_lack_room ? 1 : SAME_PAGE_LIMIT)) return 0;
+    if (in_memory ? can_pread(fd, place) : may_lack_room && found == READABLE) return FAULT_NO_SPACE;
+    return fd < 0 ? FAULT_UNKNOWN : FAULT_IO;
+}
+
+typedef enum { NOT_REPAIRED, TO_BE_TRIED_AGAIN, REPLACED } outcome;
+
+static outcome replace_page(fault_guard *guard, uintptr_t page, int stored)
 {
     struct stat st;
-    uint64_t place = place_in_file(guard, page), hole = 0;
-    char byte;
     int kind, done, fd = open_file(guard, &st);
-    if (fd < 0) kind = FAULT_UNKNOWN;
-    else if (place >= (uint64_t)st.st_size) kind = FAULT_TRUNCATED;
-    else if ((hole = hole_size(fd, place)) || pread(fd, &byte, 1, (off_t)place) == 1) kind = FAULT_NO_SPACE;
-    else kind = FAULT_IO;
-    if (kind == FAULT_TRUNCATED) done = repair_truncated(guard, (uint64_t)st.st_size);
-    else if (kind == FAULT_NO_SPACE) done = repair_no_space(guard, fd, page, hole);
+    if (fd >= 0 && place_in_file(guard, page) >= (uint64_t)st.st_size) kind = FAULT_TRUNCATED;
+    else kind = kind_of_loss(guard, fd, page, stored);
+    if (kind == 0) done = 1;
+    else if (kind == FAULT_TRUNCATED) done = repair_truncated(guard, (uint64_t)st.st_size);
+    else if (kind == FAULT_NO_SPACE) done = is_in_memory(fd) ? repair_hole(guard, fd, page) : make_private(guard, fd);
     else done = repair_blank(guard, page);
     if (fd >= 0 && guard->file == REGION_NO_FILE) close(fd);
-    if (!done) return 0;
-    if (page < guard->first_lost) guard->first_lost = kind == FAULT_TRUNCATED ? guard->tail : page;
-    if (page >= guard->behind_last) guard->behind_last = kind == FAULT_TRUNCATED ? guard->end : page + page_size();
+    if (kind == 0 || !done) return done ? TO_BE_TRIED_AGAIN : NOT_REPAIRED;
     guard->damage |= (uint32_t)kind | (stored ? FAULT_STORED : 0);
-    return 1;
+    return REPLACED;
 }
 
 static int repair(uintptr_t address, const void *context)
@@ -325,16 +398,15 @@ static int repair(uintptr_t address, const void *context)
     fault_guard *guard = find(address);
     if (!guard) return 0;
     uintptr_t page = address & ~(page_size() - 1);
-    int done;
+    outcome found = REPLACED;
     lock(guard);
-    if (guard->repeats++ > SAME_FAULT_LIMIT) done = 0;
-    else if (is_lost(guard, page)) done = 1; /* another thread was first */
-    else done = replace_page(guard, page, was_store(guard, context));
+    if (guard->repeats++ > SAME_FAULT_LIMIT) found = NOT_REPAIRED;
+    else if (!is_lost(guard, page)) found = replace_page(guard, page, was_store(guard, context)); /* else another thread was first */
     unlock(guard);
     void (*notify)(fault_guard *) = atomic_load(&notify_user);
-    if (done && guard->damage & ~(uint32_t)FAULT_REVOKED && notify) notify(guard);
+    if (found == REPLACED && guard->damage & ~(uint32_t)FAULT_REVOKED && notify) notify(guard);
     atomic_fetch_sub(&guard->pins, 1);
-    return done;
+    return found != NOT_REPAIRED;
 }
 
 /* --- faults of others --------------------------------------------------------------------------------------------- */
@@ -505,39 +577,66 @@ static void reset(fault_guard *guard)
     guard->is_private = 0;
     guard->failed_up_to = guard->behind_last = 0;
     guard->first_lost = UINTPTR_MAX;
+    guard->tried = 0;
     guard->rescues = guard->repeats = 0;
     guard->damage = 0;
 }
 
-int fault_watch(void *address, size_t size, region_file file, const char *path, const region_info *info,
-                region_intent intent, uint64_t offset, fault_guard **result)
+/* Of a guard that no handler finds. */
+static void set_range(fault_guard *guard, void *address, size_t size)
 {
-    uintptr_t start = (uintptr_t)address, low = start & ~(page_size() - 1);
+    reset(guard); /* the bits are those of the old range */
+    guard->start = (uintptr_t)address;
+    guard->stop = guard->start + size;
+    guard->first = guard->start & ~(page_size() - 1);
+    guard->end = guard->tail = page_up(guard->stop);
+}
+
+static void publish(fault_guard *guard)
+{
+    if (guard->start == guard->stop) return; /* nothing to guard */
+    atomic_store(&guard->high, guard->end);
+    atomic_store(&guard->low, guard->first); /* last */
+}
+
+int fault_watch(void *address, size_t size, region_file file, int shares_position, const char *path,
+                const region_info *info, region_intent intent, uint64_t offset, fault_guard **result)
+{
     pthread_mutex_lock(&registry);
     fault_guard *guard = take_guard();
     pthread_mutex_unlock(&registry);
     if (!guard) return ENOMEM;
     guard->path = path ? strdup(path) : NULL;
     guard->file = file;
+    guard->shares_position = shares_position;
     guard->device = info->device;
     guard->inode = info->inode;
     guard->intent = intent;
-    guard->start = start;
-    guard->stop = start + size;
-    guard->first = low;
-    guard->end = page_up(start + size);
-    guard->offset = offset - (start - low);
-    reset(guard);
-    atomic_store(&guard->high, guard->end);
-    atomic_store(&guard->low, low); /* last */
+    guard->offset = offset;
+    set_range(guard, address, size);
+    publish(guard);
     *result = guard;
     return 0;
 }
 
-void fault_unwatch(fault_guard *guard)
+void fault_pause(fault_guard *guard)
 {
     atomic_store(&guard->low, 0);
     while (atomic_load(&guard->pins)) sched_yield();
+}
+
+void fault_resume(fault_guard *guard, void *address, size_t size)
+{
+    sigset_t before;
+    lock_from_outside(guard, &before); /* somebody may be describing it */
+    set_range(guard, address, size);
+    publish(guard);
+    unlock_from_outside(guard, &before);
+}
+
+void fault_unwatch(fault_guard *guard)
+{
+    fault_pause(guard);
     reset(guard);
     free(guard->path);
     give_back(guard);
@@ -586,7 +685,7 @@ static int write_page(const fault_guard *guard, int fd, uint64_t file_size, uint
     uint64_t place = place_in_file(guard, page);
     size_t size = file_size - place < page_size() ? (size_t)(file_size - place) : page_size();
     const char *bytes = (const char *)page;
-    if (is_zero(bytes, size) && hole_size(fd, place)) return 0;
+    if (is_zero(bytes, size) && hole_size(guard, fd, place)) return 0;
     while (size) {
         ssize_t written = pwrite(fd, bytes, size, (off_t)place);
         if (written <= 0 && !(written < 0 && errno == EINTR)) return written ? errno : ENOSPC;
@@ -603,6 +702,7 @@ static int write_back(const fault_guard *guard, int fd, uint64_t file_size)
 {
     unsigned char is_copy[CHUNK];
     if (!guard->is_private && !guard->rescued) return 0;
+    if (fcntl(fd, F_GETFL) & O_APPEND) return EINVAL; /* writes would go to the end of the file */
     for (uintptr_t page = guard->first; page < guard->tail;) {
         size_t left = (guard->tail - page) / page_size(), count = left < CHUNK ? left : CHUNK;
         int error = find_copies(page, count, is_copy);
@@ -618,9 +718,8 @@ static int write_back(const fault_guard *guard, int fd, uint64_t file_size)
 /* Whether the device can be read again where it failed. */
 static int can_read(const fault_guard *guard, int fd)
 {
-    char byte;
     for (uintptr_t page = guard->first; guard->blanked && page < guard->tail; page += page_size())
-        if (is_marked(guard, guard->blanked, page) && pread(fd, &byte, 1, (off_t)place_in_file(guard, page)) != 1) return 0;
+        if (is_marked(guard, guard->blanked, page) && !can_pread(fd, place_in_file(guard, page))) return 0;
     return 1;
 }
 
@@ -637,7 +736,7 @@ static int recover(fault_guard *guard, int fd)
 {
     struct stat st;
     if (fstat(fd, &st)) return errno;
-    uint64_t end = guard->offset + (guard->end - guard->first), size = (uint64_t)st.st_size;
+    uint64_t end = place_in_file(guard, guard->end), size = (uint64_t)st.st_size;
     if ((size + page_size() - 1) / page_size() * page_size() < end) return ENODATA;
     int error = guard->intent == REGION_WRITE ? write_back(guard, fd, size) : 0;
     if (error) return error;

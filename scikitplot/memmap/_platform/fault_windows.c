@@ -12,7 +12,7 @@
 #include <windows.h>
 
 struct fault_guard {
-    uintptr_t start, stop; /* the bytes that were asked for; both 0 while the guard is free */
+    uintptr_t start, stop; /* the bytes that were asked for; both 0 while the guard is free or pauses */
     fault_word damage;
     uintptr_t first_lost, behind_last;
     char *path;
@@ -118,10 +118,17 @@ static void reset(fault_guard *guard)
     guard->behind_last = 0;
 }
 
-int fault_watch(void *address, size_t size, region_file file, const char *path, const region_info *info,
-                region_intent intent, uint64_t offset, fault_guard **result)
+static void set_range(fault_guard *guard, void *address, size_t size)
 {
-    (void)file, (void)info, (void)intent, (void)offset;
+    reset(guard);
+    guard->start = (uintptr_t)address;
+    guard->stop = guard->start + size;
+}
+
+int fault_watch(void *address, size_t size, region_file file, int shares_position, const char *path,
+                const region_info *info, region_intent intent, uint64_t offset, fault_guard **result)
+{
+    (void)file, (void)shares_position, (void)info, (void)intent, (void)offset;
     AcquireSRWLockExclusive(&registry);
     fault_guard *guard = free_guards;
     if (guard) free_guards = guard->next_free;
@@ -130,20 +137,32 @@ int fault_watch(void *address, size_t size, region_file file, const char *path, 
         guards = guard;
     }
     if (guard) {
-        reset(guard);
         guard->path = path ? _strdup(path) : NULL;
-        guard->start = (uintptr_t)address;
-        guard->stop = guard->start + size;
+        set_range(guard, address, size);
     }
     ReleaseSRWLockExclusive(&registry);
     *result = guard;
     return guard ? 0 : ERROR_NOT_ENOUGH_MEMORY;
 }
 
-void fault_unwatch(fault_guard *guard)
+void fault_pause(fault_guard *guard)
 {
     AcquireSRWLockExclusive(&registry);
     guard->start = guard->stop = 0;
+    ReleaseSRWLockExclusive(&registry);
+}
+
+void fault_resume(fault_guard *guard, void *address, size_t size)
+{
+    AcquireSRWLockExclusive(&registry);
+    set_range(guard, address, size);
+    ReleaseSRWLockExclusive(&registry);
+}
+
+void fault_unwatch(fault_guard *guard)
+{
+    fault_pause(guard);
+    AcquireSRWLockExclusive(&registry);
     free(guard->path);
     guard->path = NULL;
     guard->next_free = free_guards;

@@ -56,8 +56,10 @@ int region_file_create(const char *path, region_file *file);
 int region_file_create_nameless(const char *directory, region_file *file);
 /* Give such a file a name in its directory, which must not be taken. */
 int region_file_link(region_file file, const char *path);
-/* A second, independent handle to an open file (a descriptor on POSIX, an OS handle on Windows). */
-int region_file_duplicate(region_file file, region_file *copy);
+/* A handle of our own to a file that somebody else has open.  Where the system lets us, the file is opened anew, so that
+ * nothing is shared with the other handle, neither its position nor its flags (O_APPEND); else it is a duplicate, and
+ * `*shares_position` is 1.  Whatever goes through a duplicate must leave the position alone. */
+int region_file_reopen(region_file file, int writable, region_file *own, int *shares_position);
 int region_file_info(region_file file, region_info *info);
 /* Set the size.  Growing reserves disk space unless `sparse`; if there is not enough, the old size is restored. */
 int region_file_resize(region_file file, uint64_t size, int sparse);
@@ -83,10 +85,12 @@ int region_memory_create(const char *name, size_t size, region_file *memory);
 int region_memory_open(const char *name, uint64_t maker, region_file *memory);
 int region_memory_map(region_file memory, uint64_t offset, size_t size, void **address);
 
-/* Change the size of a private anonymous mapping.  It may move; its contents are kept, new bytes are zero. */
+/* Change the size of a private anonymous mapping.  Its contents are kept, new bytes are zero.  On POSIX it moves only to
+ * grow, and no page of it may be locked then: the new ones might be locked as well. */
 int region_resize_anonymous(size_t old_size, size_t size, void **address);
-/* Change the size of a file and of the REGION_WRITE mapping that reaches from `offset` to its end.  It may move; on
- * Windows also by a failure, and if it cannot be restored then, `*address` is NULL. */
+/* Change the size of a file and of the REGION_WRITE mapping that reaches from `offset` to its end.  On POSIX it moves
+ * only to grow, which unlocks its pages; on Windows always, also by a failure, and if it cannot be restored then,
+ * `*address` is NULL. */
 int region_resize(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address);
 
 /* Put private zero-filled memory where the whole of a mapping is; the address range stays taken until region_unmap.

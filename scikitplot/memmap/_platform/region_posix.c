@@ -117,11 +117,31 @@ int region_file_link(region_file file, const char *path)
     return linkat(AT_FDCWD, name, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? errno : 0;
 }
 
-int region_file_duplicate(region_file file, region_file *copy)
+/* Open the regular file behind a descriptor anew, for nothing that the descriptor itself is not open for. */
+static int open_anew(int fd, int writable, region_file *own)
 {
-    int fd = fcntl((int)file, F_DUPFD_CLOEXEC, 0);
+    char name[40];
+    struct stat st, found;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags == -1 || fstat(fd, &st)) return errno;
+    if (!S_ISREG(st.st_mode)) return ENOTSUP; /* opening a device or a FIFO does something */
+    if ((flags & O_ACCMODE) != O_RDWR && (writable || (flags & O_ACCMODE) != O_RDONLY)) return EBADF;
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    int error = open_file(name, writable ? O_RDWR : O_RDONLY, own);
+    if (error) return error;
+    if (fstat((int)*own, &found) == 0 && found.st_dev == st.st_dev && found.st_ino == st.st_ino) return 0;
+    close((int)*own);
+    return ESTALE;
+}
+
+int region_file_reopen(region_file file, int writable, region_file *own, int *shares_position)
+{
+    region_file fd;
+    int shares = open_anew((int)file, writable, &fd) != 0;
+    if (shares) fd = fcntl((int)file, F_DUPFD_CLOEXEC, 0);
     if (fd < 0) return errno;
-    *copy = fd;
+    *own = fd;
+    *shares_position = shares;
     return 0;
 }
 
@@ -336,52 +356,122 @@ int region_unmap(void *address, size_t size)
     return munmap(address, size) ? errno : 0;
 }
 
-int region_resize_anonymous(size_t old_size, size_t size, void **address)
+/* Unmap the pages of a mapping that its first `size` bytes do not meet. */
+static int unmap_end(size_t old_size, size_t size, void **address)
 {
-    void *moved = NULL;
-#ifdef __linux__
-    if (old_size && size) {
-        size_t mask = page_mask();
-        if (size > SIZE_MAX - mask) return ENOMEM;
-        /* whole pages, which are those of the kernel; qemu-user, with larger ones, does not round up */
-        moved = mremap(*address, (old_size + mask) & ~mask, (size + mask) & ~mask, MREMAP_MAYMOVE);
-        if (moved == MAP_FAILED) return errno;
-        *address = moved;
-        offer_large_pages(moved, size);
-        if (size < old_size) { /* the rest of the last page would come back when the mapping grows again */
-            size_t rest = -size & page_mask();
-            memset((char *)moved + size, 0, rest);
-        }
-        return 0;
-    }
-#endif
+    char *kept = *address, *end = kept + old_size;
+    if (size) kept += size + (-((uintptr_t)kept + size) & page_mask());
+    int error = kept < end ? region_unmap(kept, (size_t)(end - kept)) : 0;
+    if (!error && !size) *address = &nothing;
+    return error;
+}
+
+static int shrink_anonymous(size_t old_size, size_t size, void **address)
+{
+    int error = unmap_end(old_size, size, address);
+    /* the rest of the last page would come back when the mapping grows again */
+    if (!error && size) memset((char *)*address + size, 0, -size & page_mask());
+    return error;
+}
+
+static int grow_by_copying(size_t old_size, size_t size, void **address)
+{
+    void *moved;
     int error = region_map_anonymous(size, 0, &moved);
     if (error) return error;
-    memcpy(moved, *address, old_size < size ? old_size : size);
+    memcpy(moved, *address, old_size);
     region_unmap(*address, old_size);
     *address = moved;
     return 0;
 }
 
-int region_resize(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address)
+#ifdef __linux__
+static size_t whole_pages(size_t size) { return (size + page_mask()) & ~(size_t)page_mask(); }
+
+/* To the kernel, a part that was locked or advised is a mapping of its own, which need not merge with its neighbours
+ * afterwards; mremap() takes one at a time.  Asked by a change that fails in one way or the other, as there is no room. */
+static int is_one_mapping(char *from, size_t size)
+{
+    if (mremap(from, size, size + region_page_size(), 0) == MAP_FAILED) return errno != EFAULT;
+    munmap(from + size, region_page_size()); /* there was */
+    return 1;
+}
+
+/* Move the memory in some pages into the place of others; `from` stays mapped.  On failure nothing has moved.  mremap()
+ * may unmap `to` before it finds that `from` is several mappings, and another thread could take its place: ask first. */
+static int move_pages(char *from, char *to, size_t size)
+{
+    if (size == region_page_size() || is_one_mapping(from, size))
+        return mremap(from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == MAP_FAILED ? errno : 0;
+    size_t half = whole_pages(size / 2);
+    int error = move_pages(from, to, half);
+    if (error) return error;
+    error = move_pages(from + half, to + half, size - half);
+    if (error && move_pages(to, from, half)) memcpy(from, to, half); /* no more mappings for this process */
+    return error;
+}
+
+static int grow_by_moving(size_t old_size, size_t size, void **address)
+{
+    void *moved;
+    int error = region_map_anonymous(size, 0, &moved);
+    if (error) return error;
+    error = move_pages(*address, moved, whole_pages(old_size));
+    if (error) {
+        region_unmap(moved, size);
+        return error;
+    }
+    region_unmap(*address, old_size);
+    *address = moved;
+    return 0;
+}
+
+static int grow_anonymous(size_t old_size, size_t size, void **address)
+{
+    if (size > SIZE_MAX - page_mask()) return ENOMEM;
+    if (!old_size) return grow_by_copying(old_size, size, address);
+    /* whole pages, which are those of the kernel; qemu-user, with larger ones, does not round up */
+    void *moved = mremap(*address, whole_pages(old_size), whole_pages(size), MREMAP_MAYMOVE);
+    if (moved == MAP_FAILED && errno != EFAULT) return errno;
+    if (moved == MAP_FAILED) {
+        int error = grow_by_moving(old_size, size, address);
+        return error == EINVAL ? grow_by_copying(old_size, size, address) : error; /* Linux before 5.7 */
+    }
+    *address = moved;
+    offer_large_pages(moved, size);
+    return 0;
+}
+#else
+static int grow_anonymous(size_t old_size, size_t size, void **address) { return grow_by_copying(old_size, size, address); }
+#endif
+
+int region_resize_anonymous(size_t old_size, size_t size, void **address)
+{
+    return (size > old_size ? grow_anonymous : shrink_anonymous)(old_size, size, address);
+}
+
+static int grow_file(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address)
 {
     void *mapped;
-    int error = 0;
-    if (offset > INT64_MAX || size > INT64_MAX - offset) return EFBIG;
-    if (size > old_size) error = region_file_resize(file, offset + size, sparse);
+    int error = region_file_resize(file, offset + size, sparse);
     if (error) return error;
     error = region_map(file, REGION_WRITE, offset, size, &mapped);
-    if (!error && size < old_size) {
-        error = truncate_file((int)file, offset + size);
-        if (error) region_unmap(mapped, size);
-    }
     if (error) {
-        if (size > old_size) truncate_file((int)file, offset + old_size);
+        truncate_file((int)file, offset + old_size);
         return error;
     }
     region_unmap(*address, old_size);
     *address = mapped;
     return 0;
+}
+
+int region_resize(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address)
+{
+    if (offset > INT64_MAX || size > INT64_MAX - offset) return EFBIG;
+    if (size > old_size) return grow_file(file, offset, old_size, size, sparse, address);
+    int error = truncate_file((int)file, offset + size);
+    if (!error) unmap_end(old_size, size, address); /* the end is lost already: as good as unmapped */
+    return error;
 }
 
 int region_revoke(void *address, size_t size, int writable)
@@ -426,7 +516,7 @@ size_t region_store(region_file file, uint64_t offset, void *address, const void
     struct rlimit most;
     size_t stored = 0;
     int fd = (int)file, flags = fcntl(fd, F_GETFL);
-    if (flags == -1 || flags & (O_APPEND | O_SYNC | O_DIRECT)) return 0; /* would not write here, or wait for the disk */
+    if (flags == -1 || flags & (O_APPEND | O_SYNC | O_DIRECT)) return 0; /* a duplicate: would not write here, or wait for the disk */
     if (fstat(fd, &st) || (uint64_t)st.st_size < offset + size) return 0;
     if (getrlimit(RLIMIT_FSIZE, &most) || most.rlim_cur < offset + size) return 0; /* would be sent SIGXFSZ */
     if (is_resident(address) && is_resident((char *)address + size - 1)) return 0;

@@ -171,12 +171,14 @@ int region_file_link(region_file file, const char *path)
     return ERROR_NOT_SUPPORTED;
 }
 
-int region_file_duplicate(region_file file, region_file *copy)
+int region_file_reopen(region_file file, int writable, region_file *own, int *shares_position)
 {
     HANDLE self = GetCurrentProcess(), handle;
+    (void)writable;
     if (file == REGION_NO_FILE) return ERROR_INVALID_HANDLE; /* -1 also means this process */
     if (!DuplicateHandle(self, (HANDLE)file, self, &handle, 0, FALSE, DUPLICATE_SAME_ACCESS)) return last_error();
-    *copy = (region_file)handle;
+    *own = (region_file)handle;
+    *shares_position = 1;
     return 0;
 }
 
@@ -224,7 +226,8 @@ static void set_sparse(HANDLE handle, int sparse)
     DeviceIoControl(handle, FSCTL_SET_SPARSE, &wanted, sizeof wanted, NULL, 0, &unused, NULL);
 }
 
-/* In a sparse file only written bytes get disk space. */
+/* In a sparse file only written bytes get disk space.  A write at a place moves the position all the same, which a
+ * duplicate shares: whoever asks for this puts it back. */
 static int write_zeros(HANDLE handle, uint64_t from, uint64_t to)
 {
     static const char zeros[1 << 16];
@@ -242,9 +245,12 @@ static int write_zeros(HANDLE handle, uint64_t from, uint64_t to)
 /* Grow, in space that is reserved: NTFS does it by itself unless the file is sparse. */
 static int grow_reserved(HANDLE handle, uint64_t old_size, uint64_t size, int is_sparse)
 {
+    LARGE_INTEGER nowhere = {.QuadPart = 0}, position;
     int error = set_end(handle, size);
     if (error || !is_sparse) return error;
+    BOOL has_position = SetFilePointerEx(handle, nowhere, &position, FILE_CURRENT);
     error = write_zeros(handle, old_size, size);
+    if (has_position) SetFilePointerEx(handle, position, NULL, FILE_BEGIN);
     if (error) set_end(handle, old_size);
     return error;
 }
