@@ -64,7 +64,6 @@ ALONE = {
     "path": "has one file for all threads",
     "real_file": "unpacks into one file for all threads",
     "run_python": "runs in an interpreter of its own",
-    "run_tool": "runs in an interpreter of its own",
     "run_unprivileged": "runs in an interpreter of its own",
     "test_consumers": "closes maps, and counts who uses them",
     "small_disk_of": "mounts a disk",
@@ -151,28 +150,45 @@ def leftovers(tmp_path: Path) -> Callable[[], Footprint]:
     return footprint
 
 
+# A thread that ends with an exception ends the program; Python would only print it, or not even that.
+STRICT_THREADS = """
+import os, sys, threading
+
+def end_program(ended, report=threading.excepthook):
+    report(ended)  # says nothing of a SystemExit
+    if ended.exc_type is not SystemExit or ended.exc_value.code:
+        print(f"{ended.thread} ended with {ended.exc_value!r}", file=sys.stderr, flush=True)
+        os._exit(70)
+
+threading.excepthook = end_program
+"""
+# of Python 3.12 and newer, for a fork while other threads run: what several programs are about
+FORKS = "ignore:This process:DeprecationWarning"
+RUN_FILE = "import runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
 @pytest.fixture
 def run_python(tmp_path: Path) -> Callable[..., str]:
-    """Run code in an interpreter of its own, in tmp_path, and return what it printed. Warnings are errors there."""
+    """Run code in an interpreter of its own, in tmp_path, and return what it printed.
 
-    def run(code: str, *args: object) -> str:
-        command = [sys.executable, "-W", "error", "-c", code, *map(str, args)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
-        assert done.returncode == 0, done.stderr
+    Warnings are errors there, and so are exceptions that end a thread.
+    """
+
+    def run(code: str, *args: object, timeout: float = 100) -> str:
+        command = [sys.executable, "-W", "error", "-W", FORKS, "-c", STRICT_THREADS + code, *map(str, args)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=timeout, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
     return run
 
 
 @pytest.fixture
-def run_tool() -> Callable[..., str]:
-    """Run a script of the folder tools, and return what it printed."""
+def run_program(run_python: Callable[..., str]) -> Callable[..., str]:
+    """Run a file below tests, such as "programs/forks.py", as `run_python` runs code."""
 
-    def run(name: str, *args: str) -> str:
-        command = [sys.executable, str(Path(__file__).parents[1] / "tools" / name), *args]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def run(name: str, *args: object, timeout: float = 100) -> str:
+        return run_python(RUN_FILE, Path(__file__).parent / name, *args, timeout=timeout)
 
     return run
 

@@ -809,18 +809,18 @@ assert os.waitpid(pid, 0)[1] == 0
 def test_a_storm_of_forks_while_threads_meet_lost_pages(survives):
     survives("""
 set_fault_policy("flag")
-stop = []
+stop, turns = [], {"0.bin": 0, "1.bin": 0}
 def work(name):
     while not stop:
         ROWS[:1024].tofile(name)
-        with open(name, "r+b") as file, MemMap.open(name, "r+") as mm:
-            view = mm[:]
-            os.truncate(name, 0)
-            view[4096] = 1
-            del view
-            assert mm.damaged
-            mm.close()
-threads = [threading.Thread(target=work, args=(f"{k}.bin",)) for k in range(2)]
+        try:
+            with MemMap.open(name, "r+") as mm:
+                os.truncate(name, 0)
+                mm[:][4096] = 1
+                assert mm.damaged
+        except DamagedError:  # as the block ends
+            turns[name] += 1
+threads = [threading.Thread(target=work, args=(name,)) for name in turns]
 for thread in threads: thread.start()
 mm = MemMap.open("data.bin", dtype="<f8")
 view = mm[:]
@@ -830,6 +830,7 @@ for _ in range(300):
     if not pid:
         os._exit(0 if view[N // 2] == 0 and mm.damaged else 1)
     assert os.waitpid(pid, 0)[1] == 0
+assert min(turns.values()) > 10 and all(thread.is_alive() for thread in threads)
 stop.append(1)
 for thread in threads: thread.join()
 assert not mm.damaged
