@@ -1,9 +1,5 @@
 """Indexing, conversion, views, windows and gather: what a map gives is what an ndarray would give."""
 
-import contextlib
-import gc
-import sys
-
 import numpy as np
 import pytest
 from strategies import DTYPE_CASES, as_ndarray, random_items, same_values
@@ -409,7 +405,7 @@ def test_gather_takes_any_dtype(make_file, dtype):
 
 def test_gather_that_fails_leaves_out_as_it_was(line):
     out = np.full(3, -1, "<i8")
-    with pytest.raises(IndexError, match="10"):
+    with pytest.raises(IndexError, match="index 10 is out of bounds"):
         line.gather([0, 1, 10], out=out)
     assert out.tolist() == [-1, -1, -1]
 
@@ -417,7 +413,7 @@ def test_gather_that_fails_leaves_out_as_it_was(line):
 def test_gather_from_no_rows(make_file):
     with MemMap.open(make_file(), dtype="<i4", shape=(0, 3)) as mm:
         assert mm.gather([]).shape == (0, 3)
-        with pytest.raises(IndexError):
+        with pytest.raises(IndexError, match="index 0 is out of bounds"):
             mm.gather([0])
 
 
@@ -457,7 +453,7 @@ class FickleDtype:
 def test_strides_lie_within_the_map_whatever_an_order_says(asked):
     order = Fickle()
     order.asked = asked
-    with contextlib.suppress(ValueError), MemMap.anonymous((25, 2, 3), order=order) as mm:
+    with MemMap.anonymous((25, 2, 3), order=order) as mm:
         assert mm.strides == np.zeros(mm.shape, "u1", order=mm.order).strides
 
 
@@ -467,102 +463,11 @@ def test_dtype_is_asked_for_once():
         assert mm.nbytes == 24
 
 
-# ---- what is counted
-
-
 def test_map_has_no_buffer_slot(line):
     with pytest.raises(TypeError, match="bytes-like"):
         memoryview(line)
     with pytest.raises(TypeError, match="bytes-like"):
         np.frombuffer(line)
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda mm: mm[0],
-        lambda mm: mm[[0, 1]],
-        lambda mm: mm[mm[...] > 3],
-        lambda mm: mm.__setitem__(slice(0, 3), 5),
-        lambda mm: mm.__setitem__(0, mm[1]),
-        lambda mm: mm.__setitem__(slice(1, None), mm[:-1]),
-        lambda mm: mm.gather([0, 1]),
-        lambda mm: mm.read_at(0, 8),
-        lambda mm: mm.write_at(0, mm[1:2]),
-        lambda mm: mm.to_numpy("f4"),
-        lambda mm: np.array(mm),
-        lambda mm: np.sum(mm),
-        lambda mm: np.add(mm, mm),
-        lambda mm: 3 in mm,
-        lambda mm: [float(x) for x in mm],
-        lambda mm: list(mm),
-        lambda mm: mm.append(mm[:2].copy()),
-        lambda mm: mm.flush(),
-        lambda mm: mm.residency(),
-        lambda mm: repr(mm),
-        lambda mm: len(mm.view("u1")),
-        lambda mm: mm.window(0, 2).close(),
-    ],
-)
-def test_temporaries_leave_no_export_behind(make_file, use):
-    mm = MemMap.open(make_file(np.arange(10, dtype="<i8")), "r+", dtype="<i8")
-    gc.disable()  # a cycle would be found by close()
-    try:
-        use(mm)
-        mm.close()
-    finally:
-        gc.enable()
-
-
-FAILING = [
-    lambda mm: mm["field"],
-    lambda mm: mm[0, 0, 0],
-    lambda mm: mm[[99]],
-    lambda mm: mm.__setitem__(99, 0),
-    lambda mm: mm.__setitem__([99], 0),
-    lambda mm: mm.__setitem__(slice(0, 3), "words"),
-    lambda mm: mm.__setitem__(0, Failing()),
-    lambda mm: mm[Failing() :],
-    lambda mm: mm.gather([99]),
-    lambda mm: mm.gather([0], out=np.empty(3)),
-    lambda mm: mm.to_numpy("f4", copy=False),
-    lambda mm: mm.to_numpy("nonsense"),
-    lambda mm: np.asarray(mm, "f4", copy=False),
-    lambda mm: mm.view("f4", shape=1000),
-    lambda mm: mm.append([[[1]]]),
-    lambda mm: mm.append(["word"]),
-    lambda mm: mm.append(1.5),
-    lambda mm: mm.resize((3, 3)),
-    lambda mm: mm.residency(Failing()),
-    lambda mm: mm.write_at(99, b"x"),
-    lambda mm: mm.write_at(99, mm[1:2]),
-    lambda mm: bool(mm),
-    lambda mm: Failing() in mm,
-]
-
-
-class Failing:
-    """Fails whatever is done with it, from Python code with frames of its own."""
-
-    def fail(self, *args, **kwargs):
-        raise RuntimeError("failing")
-
-    __index__ = __int__ = __float__ = __array__ = __eq__ = __len__ = __getitem__ = fail
-    __hash__ = None
-
-
-@pytest.mark.parametrize("fail", FAILING)
-def test_traceback_that_keeps_frames_keeps_no_export(make_file, fail):
-    mm = MemMap.open(make_file(np.arange(10, dtype="<i8")), "r+", dtype="<i8")
-    with pytest.raises(Exception) as caught:  # noqa: PT011
-        fail(mm)
-    gc.disable()
-    try:
-        mm.close()
-    finally:
-        gc.enable()
-    assert caught.value.__traceback__.tb_frame is sys._getframe()
-    assert mm.closed
 
 
 @pytest.mark.parametrize("key", [slice(0, 0, 2), slice(7, 3, 3), slice(-20, -15, -2), slice(99, None, -1)], ids=str)

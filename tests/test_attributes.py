@@ -56,14 +56,6 @@ def test_attributes_cannot_be_set(path, name):
         setattr(mm, name, getattr(mm, name))
 
 
-def test_attributes_still_work_after_close(path):
-    mm = MemMap.open(path, "r+", dtype="<u4", shape=(5, 5))
-    before = attributes(mm)
-    mm.close()
-    assert attributes(mm) == before | {"closed": True}
-    assert len(mm) == 5
-
-
 def test_shared_says_whether_a_write_reaches_others(path, tmp_path):
     for mode, shared in {"r": True, "r+": True, "c": False, "w+": True}.items():
         with MemMap.open(path, mode, shape=3) as mm:
@@ -71,12 +63,6 @@ def test_shared_says_whether_a_write_reaches_others(path, tmp_path):
     for shared in (True, False):
         with MemMap.anonymous(3, shared=shared) as mm:
             assert mm.shared is shared
-
-
-def test_advise_changes_the_access_attribute(path):
-    with MemMap.open(path) as mm:
-        mm.advise("sequential")
-        assert mm.access == "sequential"
 
 
 def test_len_of_a_map_without_dimensions_is_a_type_error(path):

@@ -2,10 +2,10 @@
 
 import array
 import mmap
-import threading
 
 import numpy as np
 import pytest
+from in_threads import in_threads
 from strategies import random_bytes
 
 from scikitplot.memmap import MemMap
@@ -172,45 +172,6 @@ def test_buffer_is_let_go(small):
     target.clear()  # refused as long as anybody has its buffer
 
 
-class Closing:
-    """An offset that closes the map while it is being asked for its value."""
-
-    def __init__(self, mm):
-        self.mm = mm
-
-    def __index__(self):
-        self.mm.close()
-        return 1
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda mm: mm.read_at(Closing(mm), 1),
-        lambda mm: mm.read_at(1, Closing(mm)),
-        lambda mm: mm.readinto_at(Closing(mm), bytearray(1)),
-        lambda mm: mm.write_at(Closing(mm), b"x"),
-        lambda mm: mm[Closing(mm) : 3],
-        lambda mm: mm[:: Closing(mm)],
-        lambda mm: mm.view(offset=Closing(mm), shape=1),
-        lambda mm: mm.window(Closing(mm), 3),
-        lambda mm: mm.resize(Closing(mm)),
-    ],
-)
-def test_index_that_closes_the_map_is_safe(make_file, call):
-    mm = MemMap.open(make_file(DATA), "r+")
-    with pytest.raises(ValueError, match=r"MemMap is closed: .*data\.bin"):
-        call(mm)
-    assert mm.closed
-
-
-def test_slice_whose_bound_closes_the_map_is_safe_when_assigned(make_file):
-    mm = MemMap.open(make_file(DATA), "r+")
-    with pytest.raises((ValueError, BufferError), match=r"MemMap is closed|Cannot close"):
-        mm[Closing(mm) : 3] = 1
-    mm.close()
-
-
 def test_map_of_another_dtype_is_still_bytes():
     with MemMap.anonymous((2, 3), "<u4") as mm:
         mm[:] = [[1, 2, 3], [4, 5, 6]]
@@ -229,20 +190,13 @@ def test_empty_map_has_an_empty_range():
 
 def test_threads_read_and_write_their_own_parts(make_file):
     path = make_file(bytes(8 * SIZE))
-    errors = []
 
-    def work(mm, k):
+    def work(k):
         data = bytes([k + 1]) * SIZE
         for _ in range(5):
             mm.write_at(k * SIZE, data)
-            if mm.read_at(k * SIZE, SIZE) != data:
-                errors.append(k)
+            assert mm.read_at(k * SIZE, SIZE) == data
 
     with MemMap.open(path, "r+") as mm:
-        threads = [threading.Thread(target=work, args=(mm, k)) for k in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert not errors
+        in_threads(work, 8)
     assert path.read_bytes() == b"".join(bytes([k + 1]) * SIZE for k in range(8))

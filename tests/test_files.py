@@ -1,7 +1,6 @@
 """Opening and making files: what is replaced, what stays, what is flushed."""
 
 import errno
-import io
 import os
 import pickle
 import stat
@@ -24,7 +23,8 @@ from scikitplot.memmap._files import absolute, beyond_260
 def test_absolute_makes_a_path_absolute(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     assert absolute(name) == str(tmp_path / os.fsdecode(name))
-    assert absolute(os.path.join(os.fsencode(tmp_path), os.fsencode(name))).startswith(str(tmp_path))
+    inside = os.path.join(os.fsencode(tmp_path), os.fsencode(name))
+    assert absolute(inside) == os.fsdecode(inside)
 
 
 @pytest.mark.posix
@@ -190,28 +190,16 @@ def test_hard_links_do_not_follow(make_file, tmp_path):
     assert (tmp_path / "other").read_bytes() == b"old"
 
 
-@pytest.mark.parametrize(
-    "layout",
-    [{"shape": None}, {"shape": -1}, {"shape": 1, "dtype": "O"}, {"shape": 1, "offset": -1}, {"shape": 1 << 70}],
-)
-def test_failed_open_leaves_the_old_file_as_it_was(make_file, leftovers, layout):
-    path = make_file(b"old")
-    found, before = path.stat(), leftovers()
-    with pytest.raises((TypeError, ValueError), match=r"shape|dtype|offset"):
-        MemMap.open(path, "w+", **layout)
-    assert path.read_bytes() == b"old"
-    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (found.st_ino, found.st_mtime_ns)
-    assert leftovers() == before
-
-
 @pytest.mark.replaces
 def test_name_is_taken_only_when_the_file_is_complete(make_file):
     """Whoever opens the name meanwhile gets the old file or the new one, never a part of one."""
     path, stop, sizes = make_file(bytes(10)), threading.Event(), set()
 
     def watch():
-        while not stop.is_set():
+        while True:
             sizes.add(path.stat().st_size)
+            if stop.is_set():
+                return
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -327,22 +315,6 @@ def test_named_temporary_file_is_a_file_object(tmp_path):
             mm[0] = ord("x")
         file.seek(0)
         assert file.read() == b"xbc"
-
-
-@pytest.mark.parametrize(
-    ("make", "match"),
-    [
-        (lambda path: io.BytesIO(b"abc"), "not <_io.BytesIO"),
-        (lambda path: io.StringIO("abc"), "binary mode|not <_io.StringIO"),
-        (lambda path: path.open(encoding="ascii"), "opened in binary mode"),
-    ],
-)
-def test_file_object_that_cannot_be_mapped_is_refused(make_file, leftovers, make, match):
-    path = make_file(b"abc")
-    before = leftovers()
-    with make(path) as file, pytest.raises(TypeError, match=match):
-        MemMap.open(file)
-    assert leftovers() == before
 
 
 @pytest.mark.posix

@@ -108,8 +108,7 @@ def test_view_is_an_ndarray_over_the_bytes_of_the_map(tmp_path, layout, start):
 def test_gather_and_window_are_take_and_a_slice(tmp_path, layout, rows, bounds):
     dtype, shape, offset, order, content = layout
     expected = as_ndarray(content, dtype, shape, offset, order)
-    if expected.ndim == 0:
-        return
+    assume(expected.ndim)
     rows = [row for row in rows if -len(expected) <= row < len(expected)]
     with MemMap.open(a_file(tmp_path, content), dtype=dtype, shape=shape, offset=offset, order=order) as mm:
         assert same_values(mm.gather(rows), np.take(expected, np.array(rows, np.intp), axis=0))

@@ -25,8 +25,10 @@ def test_mode_says_how_a_file_is_opened_and_mapped(name, intent, writes_file, cr
 @pytest.mark.parametrize(
     ("long", "short"), [("readonly", "r"), ("readwrite", "r+"), ("copyonwrite", "c"), ("write", "w+")]
 )
-def test_long_mode_is_the_short_one(long, short):
+def test_long_mode_is_the_short_one(make_file, long, short):
     assert parse_mode(long) is MODES[short]
+    with MemMap.open(make_file(b"abc"), long, shape=3) as mm:
+        assert mm.mode == short
 
 
 @pytest.mark.parametrize("mode", ["", "w", "x", "rb", "R", " r", "+r", "copy", None, 0, b"r", ["r"], {}])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_paging import cool
+from page_cache import cool
 
 from scikitplot.memmap import MemMap
 

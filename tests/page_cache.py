@@ -1,0 +1,46 @@
+"""The page cache, asked and changed without the package."""
+
+import ctypes
+import mmap
+import os
+
+import numpy as np
+import pytest
+
+PAGE = mmap.PAGESIZE
+
+
+def cached(path):
+    """The numbers of the pages of a file that are in the page cache, asked without the package."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        array = np.frombuffer(mapped, "u1")
+        flags = np.zeros(-(-array.size // PAGE), "u1")
+        failed = ctypes.CDLL(None, use_errno=True).mincore(
+            ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.size), ctypes.c_void_p(flags.ctypes.data)
+        )
+        assert not failed, os.strerror(ctypes.get_errno())
+        del array
+    return np.flatnonzero(flags & 1).tolist()
+
+
+def cool(path):
+    """Write the pages of a file back and drop them from the page cache, if the file system allows that."""
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def warm(path, pages):
+    """Read just these pages into the page cache, one by one: neighbours then leave it one by one, too."""
+    with open(path, "rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for page in pages:
+            os.pread(file.fileno(), PAGE, page * PAGE)
+
+
+def cold(path):
+    """Return the path of a file after its pages were dropped from the page cache; skip the test where they stay."""
+    cool(path)
+    if cached(path):
+        pytest.skip("the temporary folder is in memory, where nothing can be evicted: set TMPDIR to a disk")
+    return path
