@@ -164,7 +164,12 @@ threading.excepthook = end_program
 """
 # of Python 3.12 and newer, for a fork while other threads run: what several programs are about
 FORKS = "ignore:This process:DeprecationWarning"
-RUN_FILE = "import runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+RUN_FILE = """
+import runpy
+sys.argv = sys.argv[1:]
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.fixture
@@ -185,7 +190,7 @@ def run_python(tmp_path: Path) -> Callable[..., str]:
 
 @pytest.fixture
 def run_program(run_python: Callable[..., str]) -> Callable[..., str]:
-    """Run a file below tests, such as "programs/forks.py", as `run_python` runs code."""
+    """Run a file below tests, such as "programs/forks.py", as `run_python` runs code; it may import its neighbours."""
 
     def run(name: str, *args: object, timeout: float = 100) -> str:
         return run_python(RUN_FILE, Path(__file__).parent / name, *args, timeout=timeout)

@@ -7,7 +7,6 @@ import pickle
 import re
 import subprocess
 import sys
-import sysconfig
 import threading
 import tracemalloc
 import warnings
@@ -862,50 +861,10 @@ def test_closing_twice_at_once_refuses_every_time_while_a_view_is_alive(mm):
     assert mm.read_at(0, 1) == b"\1"
 
 
-LEAVING = {
-    "close": "mm.close()",
-    "revoke": "mm.close(views='revoke')",
-    "with": "mm.__exit__(None, None, None)",
-    "detach": "kept.append(mm.detach())",
-}
-
-
-@pytest.mark.parametrize("second", LEAVING)
+@pytest.mark.parametrize("second", ["close", "revoke", "with", "detach"])
 @pytest.mark.parametrize("first", ["revoke", "with", "detach"])
-def test_leaving_twice_at_once_never_unmaps_what_a_view_still_shows(run_python, first, second):
-    code = f"""if True:
-        import gc, sys, threading, warnings
-        from scikitplot.memmap import MemMap
-        warnings.simplefilter("ignore")
-        sys.setswitchinterval(1e-6)
-        gc.freeze()  # what close() collects is quickly collected then
-
-        def leave(k):
-            ready.wait()
-            try:
-                if k % 2:
-                    {LEAVING[first]}
-                else:
-                    {LEAVING[second]}
-            except (ValueError, BufferError):
-                pass
-
-        for i in range(200):
-            mm = MemMap.anonymous(4096)
-            view, kept, ready = mm[1:], [], threading.Barrier(4)
-            threads = [threading.Thread(target=leave, args=(k,)) for k in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            assert mm.closed
-            assert len(kept) <= 1
-            while kept:
-                kept.pop().sum()
-            view.sum()
-        print("alive")
-    """
-    assert run_python(code) == "alive"
+def test_leaving_twice_at_once_never_unmaps_what_a_view_still_shows(run_program, first, second):
+    assert run_program("programs/leaving_twice.py", first, second) == "alive"
 
 
 class Closing:
@@ -1040,7 +999,6 @@ def test_closing_after_fork_leaves_the_parent_alone(path, run_python):
         import os, sys, warnings
         import numpy as np
         from scikitplot.memmap import MemMap, open_maps
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         mm = MemMap.open(sys.argv[1], "r+")
         dropped = MemMap.open(sys.argv[1])
         part = mm[10:]
@@ -1061,42 +1019,6 @@ def test_closing_after_fork_leaves_the_parent_alone(path, run_python):
         dropped.close()
     """
     assert run_python(code, path) == "2 1 b'\\x01' 1"
-
-
-@pytest.mark.posix
-@pytest.mark.skipif(
-    bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="a child may find any object locked there"
-)
-def test_closing_after_a_fork_that_came_while_another_thread_resized(path, run_python):
-    code = """if True:
-        import os, signal, sys, threading, time, warnings
-        from scikitplot.memmap import MemMap
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        mm = MemMap.open(sys.argv[1], "r+")
-        stop = threading.Event()
-        def work():
-            while not stop.is_set():
-                mm.resize(1 << 22)
-                mm.resize(1)
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        for _ in range(30):
-            time.sleep(0.001)
-            child = os.fork()
-            if child == 0:
-                signal.alarm(20)  # ends a child that waits for the other thread
-                try:
-                    mm.resize(5)
-                except ValueError:
-                    assert mm.closed
-                mm.close()
-                os._exit(0)
-            assert os.waitpid(child, 0)[1] == 0
-        stop.set()
-        thread.join()
-        mm.close()
-    """
-    run_python(code, path)
 
 
 # ----------------------------------------------------------------------------------------------- interpreter exit

@@ -51,38 +51,13 @@ def test_file_larger_than_the_address_space_leaves_nothing(tmp_path, leftovers):
     assert leftovers() == before
 
 
-ERROR_OF = """
-import resource, sys
-from scikitplot.memmap import MemMap, open_maps
-
-def error_of(call):
-    try:
-        call()
-    except OSError as error:
-        assert error.errno is not None
-        return str(error)
-    sys.exit("no error")
-"""
-
-
 @pytest.mark.posix
 @pytest.mark.unsanitized
 @pytest.mark.native
-def test_limit_on_the_address_space_is_named(make_file, run_python):
+def test_limit_on_the_address_space_is_named(make_file, run_program):
     path = make_file(b"abc")
     allowed = 1 << (32 if sys.maxsize > 1 << 32 else 30)
-    said = run_python(
-        ERROR_OF
-        + """
-allowed = int(sys.argv[2])
-resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
-print(error_of(lambda: MemMap.anonymous(allowed)))
-print(error_of(lambda: MemMap.open(sys.argv[1] + ".new", "w+", shape=allowed, sparse=True)))
-MemMap.anonymous(1 << 20).close()
-""",
-        path,
-        allowed,
-    )
+    said = run_program("programs/limits.py", "address space", path, allowed)
     lines = said.splitlines()
     assert len(lines) == 2
     for line in lines:
@@ -94,35 +69,13 @@ MemMap.anonymous(1 << 20).close()
 @pytest.mark.linux
 @pytest.mark.unsanitized
 @pytest.mark.native
-def test_limit_on_the_number_of_mappings_is_named(make_file, run_python):
+def test_limit_on_the_number_of_mappings_is_named(make_file, run_program):
     with open("/proc/sys/vm/max_map_count") as setting:
         most = int(setting.read())
     if most > 200_000:
         pytest.skip(f"vm.max_map_count is {most}: too many to use up")
     path = make_file(bytes(2 * mmap.PAGESIZE))
-    said = run_python(
-        ERROR_OF
-        + """
-import mmap
-with open(sys.argv[1], "rb") as file:  # every other one of another page, so that none can be merged
-    maps = []
-    try:
-        while True:
-            protection = mmap.PROT_READ if len(maps) % 2 else mmap.PROT_WRITE
-            maps.append(mmap.mmap(-1, mmap.PAGESIZE, prot=protection))
-    except OSError:
-        spare = [maps.pop() for _ in range(20)]
-        for one in spare:
-            one.close()
-held = []
-print(error_of(lambda: [held.append(MemMap.open(sys.argv[1], offset=i % 2)) for i in range(100)]))
-for one in held:
-    one.close()
-for one in maps:
-    one.close()
-""",
-        path,
-    )
+    said = run_program("programs/limits.py", "mappings", path)
     assert f"a process may have {most} mappings (vm.max_map_count)" in said
     assert str(path) in said
 

@@ -320,54 +320,9 @@ def test_residency_of_anonymous_memory_tells_which_pages_were_written():
 @pytest.mark.skipif(sys.platform == "linux" and os.geteuid() != 0, reason="needs root, to make a file of another owner")
 @pytest.mark.usefixtures("on_disk")
 @pytest.mark.native
-def test_residency_is_right_for_a_file_of_another_owner_and_leaves_its_pages_alone(run_python):
-    code = """if True:
-        import os, sys, tempfile
-        import numpy as np
-        from scikitplot.memmap import MemMap
-        PAGES, PAGE = 600, int(sys.argv[2])
-        with tempfile.TemporaryDirectory(dir=os.path.dirname(sys.argv[1])) as folder:
-            os.chmod(folder, 0o755)
-            path = os.path.join(folder, "data.bin")
-            with open(path, "wb") as file:
-                os.chmod(path, 0o644)
-                file.write(b"x" * PAGES * PAGE)
-                file.flush()
-                os.fsync(file.fileno())
-            root = MemMap.open(path)
-            root.evict()
-            assert not root.residency().any()
-
-            def as_nobody(call):
-                os.seteuid(65534)
-                try:
-                    return call()
-                finally:
-                    os.seteuid(0)
-
-            mm = as_nobody(lambda: MemMap.open(path))
-            part = mm.window(3 * PAGE + 7, -9)
-            assert as_nobody(mm.residency).mean() == 0
-            assert as_nobody(part.residency).mean() == 0
-            assert not root.residency().any()
-            pages = [0, 3, 255, 256, 300, PAGES - 1]
-            with open(path, "rb", buffering=0) as file:
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
-                for page in pages:
-                    os.pread(file.fileno(), PAGE, page * PAGE)
-            print(np.flatnonzero(as_nobody(mm.residency)).tolist() == pages)
-            print(np.flatnonzero(as_nobody(part.residency)).tolist() == [page - 3 for page in pages[1:]])
-            print(as_nobody(lambda: mm.residency([0, PAGE, 255 * PAGE])).tolist())
-            print(np.flatnonzero(root.residency()).tolist() == pages)
-            mm[...].sum()
-            print(as_nobody(mm.residency).all(), root.residency().all())
-            as_nobody(mm.evict)
-            part.close()
-            mm.close()
-            root.close()
-    """
+def test_residency_is_right_for_a_file_of_another_owner_and_leaves_its_pages_alone(run_program):
     open_to_all = Path(tempfile.gettempdir(), "data.bin")  # pytest's own folders are not
-    printed = run_python(code, open_to_all, PAGE)
+    printed = run_program("programs/residency_for_others.py", open_to_all, PAGE)
     assert printed.splitlines() == ["True", "True", "[True, False, True]", "True", "True True"]
 
 
@@ -433,58 +388,14 @@ def test_lock_widens_to_whole_pages(path):
         assert locked_bytes() == before
 
 
-REFUSED = """if True:
-    import os, re, resource, sys
-    from pathlib import Path
-    from scikitplot.memmap import MemMap
-    PAGE = int(sys.argv[1])
-    mm = MemMap.anonymous((16, PAGE))
-    named = MemMap.open(sys.argv[2])
-    resource.setrlimit(resource.RLIMIT_MEMLOCK, (2 * PAGE, 2 * PAGE))
-    if os.geteuid() == 0:
-        os.setuid(65534)
-
-    def locked():
-        return int(re.search(r"VmLck:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 // PAGE
-
-    def refuse(mm, rows):
-        try:
-            mm.lock(rows)
-        except OSError as error:
-            return error
-        raise AssertionError("not refused")
-"""
-
-
 @pytest.mark.linux
 @pytest.mark.unsanitized
-def test_a_refused_lock_names_the_limit_and_locks_nothing(path, run_python):
-    code = """
-    for map_, rows in ((mm, None), (mm, slice(3)), (mm, [0, 5, 9]), (named, None)):
-        error = refuse(map_, rows)
-        print(error.errno, error.filename, locked(), error.strerror, sep="; ")
-    mm.lock([0, 5])
-    print(locked())
-    mm.close(), named.close()
-    """
-    lines = run_python(REFUSED + code, PAGE, path).splitlines()
+def test_a_refused_lock_names_the_limit_and_changes_no_lock(path, run_program):
+    refused = run_program("programs/refused_locks.py", PAGE, path).splitlines()
     sizes, names = (16 * PAGE, 3 * PAGE, 3 * PAGE, PAGES * PAGE), (None, None, None, path)
-    for line, size, name in zip(lines[:-1], sizes, names, strict=True):
-        assert re.match(rf"({errno.ENOMEM}|{errno.EPERM}|{errno.EAGAIN}); {re.escape(str(name))}; 0; ", line), line
+    for line, size, name in zip(refused, sizes, names, strict=True):
+        assert re.match(rf"({errno.ENOMEM}|{errno.EPERM}|{errno.EAGAIN}); {re.escape(str(name))}; ", line), line
         assert re.search(rf"{size} bytes.*{2 * PAGE} bytes \(ulimit -l\)", line), line
-    assert lines[-1] == "2"
-
-
-@pytest.mark.linux
-@pytest.mark.unsanitized
-def test_a_refused_lock_leaves_earlier_locks_alone(path, run_python):
-    code = """
-    mm.lock([0])
-    refuse(mm, [0, 5, 9])
-    print(locked())
-    mm.close(), named.close()
-    """
-    assert run_python(REFUSED + code, PAGE, path) == "1"
 
 
 LARGE_PAGES = """if True:

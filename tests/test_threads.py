@@ -323,64 +323,13 @@ def test_close_returns_when_the_file_is_let_go_also_if_another_thread_does_that(
 
 # ------------------------------------------------------------------------------------ forks while others change maps
 
-FORKS = """if True:
-    import os, signal, sys, threading, warnings
-    from scikitplot.memmap import MemMap
-    warnings.simplefilter("ignore", DeprecationWarning)  # a fork under threads is what this is about
-    sys.setswitchinterval(1e-5)
-    on_file, how = sys.argv[1] == "file", sys.argv[2]
-    mm = MemMap.open("data.bin", "w+", dtype="<i4", shape=(1, 2)) if on_file else MemMap.anonymous((1, 2), "<i4")
-
-    def work():
-        while not done:
-            for rows in range(1, 100):
-                mm.resize(rows) if how == "resize" else mm.append([rows, rows])
-            mm.resize(1)
-
-    def child():
-        signal.alarm(50)  # ends those that hang
-        try:
-            mm[0]
-            mm.unlock() if on_file else mm.append([1, 2])  # what waits for its turn; the file is the parent's
-            lost = 0
-        except ValueError as error:
-            assert str(error).startswith("MemMap was being resized when this process was forked"), error
-            assert str(error).endswith(mm.path or "anonymous"), error
-            assert mm.closed
-            lost = 3
-        mm.close()
-        mm.close()
-        assert mm.closed
-        return lost
-
-    done = False
-    thread = threading.Thread(target=work)
-    thread.start()
-    ends = []
-    for _ in range(200):
-        pid = os.fork()
-        if not pid:
-            code = 1
-            try:
-                code = child()
-            finally:
-                os._exit(code)
-        ends.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    done = True
-    thread.join()
-    mm.append([7, 7])
-    assert mm[-1].tolist() == [7, 7]
-    mm.close()
-    print(*sorted(set(ends)))
-"""
-
 
 @pytest.mark.posix
 @pytest.mark.parametrize("how", ["resize", "append"])
 @pytest.mark.parametrize("memory", ["file", "anonymous"])
-def test_a_child_forked_while_another_thread_changes_the_size_is_told_and_never_waits(run_python, memory, how):
+def test_a_child_forked_while_another_thread_changes_the_size_is_told_and_never_waits(run_program, memory, how):
     # some are told that the map is lost; the others, if there are any, find it whole
-    assert run_python(FORKS, memory, how) in ("3", "0 3")
+    assert run_program("programs/forks.py", memory, how) in ("3", "0 3")
 
 
 def test_without_the_gil_the_import_leaves_it_off(run_python):

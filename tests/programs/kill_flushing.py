@@ -1,0 +1,47 @@
+"""Kill a process that flushes a map on a disk of its own; see kill_often.py.
+
+What the image of the disk holds at the moment of the kill is what a power cut would leave.
+"""
+
+import os
+import subprocess
+import time
+
+import numpy as np
+from kill_often import RETURNED, RUNS, STORED, WANTED, kill_often, state
+
+from scikitplot.memmap import MemMap
+
+
+def prepare():
+    if os.path.exists("data"):
+        os.unlink("data")
+
+
+def work(rng):
+    mm = MemMap.open("data", "w+", dtype="i8", shape=(0, 512))
+    state[RUNS] = 1
+    for i in range(1, 200):
+        mm.append(np.full((rng.choice((1, 2, 9)), 512), i))
+        mm[:] = i
+        state[WANTED] = i
+        mm.flush()
+        state[RETURNED] = i
+        state[STORED] = len(mm)
+    time.sleep(100)
+
+
+def check():
+    subprocess.run(["cp", "--sparse=always", "../image", "../copy"], check=True)
+    subprocess.run(["mount", "-o", "loop,ro", "../copy", "../durable"], check=True)
+    try:
+        if state[RETURNED]:
+            data = np.fromfile("../durable/data", "i8").reshape(-1, 512)
+            assert len(data) >= state[STORED]
+            assert ((data[: state[STORED]] == state[RETURNED]) | (data[: state[STORED]] == state[WANTED])).all()
+    finally:
+        subprocess.run(["umount", "../durable"], check=True)
+
+
+os.mkdir("../durable")
+kill_often(prepare, work, check)
