@@ -19,6 +19,7 @@ compile() { # COMPILER FILES...
             -c "$file" -o /dev/null
     done
 }
+spelling() { git ls-files -z | xargs -0 codespell; }
 types_of_installed() { # from elsewhere, so that what is installed is looked at and not the sources here
     local config=$PWD/pyproject.toml allowed=$PWD/tools/stubtest-allowed.txt examples=$PWD/doc/examples
     (cd "$elsewhere" && stubtest scikitplot.memmap --mypy-config-file "$config" --allowlist "$allowed")
@@ -28,6 +29,8 @@ types_of_installed() { # from elsewhere, so that what is installed is looked at 
 check ruff ruff check .
 check "ruff format" ruff format --check .
 check cython-lint cython-lint scikitplot
+check codespell spelling
+check shellcheck shellcheck .ci/run tools/*.sh tools/ci/*.sh
 check mypy mypy
 check "types of what is installed" types_of_installed
 check "C, ${CC:-gcc}" compile "${CC:-gcc}" "$platform"/*_posix.c tests/platform/!(*_windows).c

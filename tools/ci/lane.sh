@@ -6,6 +6,7 @@ shopt -s inherit_errexit # so that `cached` keeps nothing that is half made
 export LC_ALL=C.UTF-8 # file names are UTF-8, under Wine too
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck disable=SC2034 # lanes use it
 platform=$root/scikitplot/memmap/_platform
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/scikit-plots-memmap
 mkdir -p "$cache"
@@ -16,6 +17,7 @@ trap clean_up EXIT # when a signal ends the lane, too
 
 descendants() { # PID
     local child
+    # shellcheck disable=SC2013 # numbers are words
     for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
         echo "$child"
         descendants "$child"
@@ -65,15 +67,15 @@ system_packages() {
 # Download the upstream sources of a Debian package into the current folder. Apt checks who signed them; its own settings
 # stay as they are.
 debian_source() {
-    local apt mirror
+    local apt_get mirror
     # shellcheck disable=SC2016 # the words of apt
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/*$')
     echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $1 main" >sources.list
     mkdir -p apt/partial
-    apt=(apt-get -qq -o "Dir::Etc::SourceList=$PWD/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    apt_get=(apt-get -qq -o "Dir::Etc::SourceList=$PWD/sources.list" -o Dir::Etc::SourceParts=/dev/null
         -o "Dir::State::Lists=$PWD/apt" -o "Dir::Cache=$PWD/apt" -o APT::Sandbox::User=root)
-    "${apt[@]}" update
-    "${apt[@]}" source --download-only --tar-only "$2"
+    "${apt_get[@]}" update
+    "${apt_get[@]}" source --download-only --tar-only "$2"
 }
 
 # find_python VERSION: print the path of that interpreter.

@@ -16,9 +16,9 @@ run_lane() { # NAME ARGUMENT...
     "$root/tools/ci/$1.sh" "${@:2}" </dev/null >"$log" 2>&1 || status=$?
     printf '\n--- %s\n' "$*"
     tail -n 400 "$log"
-    [ $status = 0 ] || printf 'FAILED '
+    [ "$status" = 0 ] || printf 'FAILED '
     echo "--- $*: $((SECONDS - start)) s"
-    return $status
+    return "$status"
 }
 export -f run_lane
 status=0

@@ -27,6 +27,7 @@ unpack_debian() {
     local apt=$work/apt-$1 mirror name
     mkdir -p "$apt"/{lists,archives}/partial "$apt"/{apt.conf,preferences}.d
     touch "$apt/status"
+    # shellcheck disable=SC2016 # the words of apt
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' | grep -m1 '/debian/$')
     cat >"$apt/apt.conf" <<END
 Dir "$apt";
@@ -99,7 +100,7 @@ END
 
 # lane NAME CPU DEBIAN-ARCHITECTURE TRIPLET COMPILER MESON-FAMILY ENDIAN LOADER EMULATOR...
 lane() {
-    local name=$1 cpu=$2 compiler=$5 venv=$work/$2 status=0 tests=("$root/tests") note= debian lib site start test
+    local name=$1 cpu=$2 compiler=$5 venv=$work/$2 status=0 tests=("$root/tests") note="" debian lib site start test
     echo "$name"
     system_packages "$compiler-gcc" "gcc-$compiler" "libc6-dev-$3-cross"
     debian=$(cached "debian-$3" "$suite $version $(declare -f unpack_debian download)" unpack_debian "$3")
