@@ -60,6 +60,7 @@ PLATFORMS = {
 
 # fixture or module -> why a test with it is not one that pytest-run-parallel may run many times at once
 ALONE = {
+    "test_locks": "counts what the whole process has locked",
     "leftovers": "counts what the whole process holds",
     "path": "has one file for all threads",
     "real_file": "unpacks into one file for all threads",

@@ -1,8 +1,10 @@
-"""The page cache, asked and changed without the package."""
+"""The pages of a file and of this process, asked about and changed without the package."""
 
 import ctypes
 import mmap
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,3 +46,15 @@ def cold(path):
     if cached(path):
         pytest.skip("the temporary folder is in memory, where nothing can be evicted: set TMPDIR to a disk")
     return path
+
+
+def mapping_field(path, name):
+    """A line of /proc/self/smaps about the mapping of a file."""
+    text = Path("/proc/self/smaps").read_text(errors="replace")
+    (entry,) = re.findall(rf"^\S+ .*{re.escape(str(path))}\n((?:[A-Z].*\n)+)", text, re.MULTILINE)
+    return re.search(rf"^{name}:\s*(.*)$", entry, re.MULTILINE)[1]
+
+
+def locked_bytes():
+    """How much memory this process has locked."""
+    return int(re.search(r"VmLck:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024

@@ -205,7 +205,7 @@ def test_rows_of_a_block_stay_in_their_group(make_file):
 
 def test_a_worker_asks_for_no_blocks_beyond_its_share(make_file, monkeypatch):
     asked = []
-    monkeypatch.setattr(MemMap, "_request_range", lambda mm, start, stop: asked.append(start // 1024))
+    monkeypatch.setattr("scikitplot.memmap._batches.request", lambda mm, start, stop: asked.append(start // 1024))
     with MemMap.open(make_file(bytes(8 << 20)), shape=(-1, 1024)) as mm:  # 8 blocks, in 4 groups
         half = batches(mm, batch_size=64, shuffle="blocks", seed=5, buffer_nbytes=2 << 20, shard=(0, 2))
         visited = set((half._order.rows(0, 4096) // 1024).tolist())

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from scikitplot.memmap._region import File
+from scikitplot.memmap._file import File
 
 pytestmark = pytest.mark.linux
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import DTYPE_CASES, SHAPES, as_ndarray
 
-from scikitplot.memmap._layout import byte_runs, check_rows, end_of, resolve, strides_of
+from scikitplot.memmap._layout import end_of, resolve, strides_of
+from scikitplot.memmap._paging import byte_runs, check_rows
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -91,8 +92,8 @@ def test_resolve_refuses_a_whole_file_that_no_array_can_show():
 
 def test_resolve_calls_the_whole_what_it_is():
     with pytest.raises(ValueError, match="the map has 3 bytes"):
-        resolve("u1", 4, "C", 0, 3, "map")
-    with pytest.raises(ValueError, match="no file yet"):
+        resolve("u1", 4, "C", 0, 3, "the map")
+    with pytest.raises(ValueError, match="the file has no bytes yet"):
         resolve("u1", None, "C", 0, None)
 
 

@@ -1,8 +1,6 @@
-"""advise, evict, residency, lock and unlock: pages, and never at the price of a store."""
+"""advise, evict and residency: which pages are resident, and no write is lost."""
 
-import errno
 import os
-import re
 import sys
 import tempfile
 import time
@@ -10,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from page_cache import PAGE, cached, cold, warm
+from page_cache import PAGE, cached, cold, mapping_field, warm
 
 from scikitplot.memmap import MemMap
 
@@ -33,17 +31,6 @@ def path(make_file):
 @pytest.fixture
 def on_disk(path):
     return cold(path)
-
-
-def mapping_field(path, name):
-    """A line of /proc/self/smaps about the mapping of a file."""
-    text = Path("/proc/self/smaps").read_text(errors="replace")
-    (entry,) = re.findall(rf"^\S+ .*{re.escape(str(path))}\n((?:[A-Z].*\n)+)", text, re.MULTILINE)
-    return re.search(rf"^{name}:\s*(.*)$", entry, re.MULTILINE)[1]
-
-
-def locked_bytes():
-    return int(re.search(r"VmLck:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
 
 def pages_met(rows, row_nbytes, start=0):
@@ -233,7 +220,7 @@ def test_rows_that_are_no_integers_are_refused(path, rows):
 def test_rows_of_an_nd_fortran_map_are_refused_but_none_means_all(path, rows):
     with MemMap.open(path, "r+", shape=(PAGES, PAGE), order="F") as mm:
         for call in (mm.evict, mm.residency, mm.lock, mm.unlock, mm.flush):
-            with pytest.raises(ValueError, match="scattered"):
+            with pytest.raises(ValueError, match=r"not contiguous: leave rows out, or use mm\.T"):
                 call(rows)
         assert mm.residency().size == PAGES
         mm.evict()
@@ -354,49 +341,7 @@ def test_prefetch_has_all_pages_of_the_rows_read_without_waiting(make_file, rows
         pytest.fail(f"{mm.residency(rows).mean():.0%} of the pages are in memory")
 
 
-# ------------------------------------------------------------------------------------------------ lock and unlock
-
-
-@pytest.mark.linux
-@pytest.mark.unsanitized
-def test_lock_keeps_pages_until_unlock_or_close(path):
-    before = locked_bytes()
-    with MemMap.open(path, shape=(PAGES, PAGE)) as mm:
-        mm.lock(slice(2, 5))
-        assert locked_bytes() - before == 3 * PAGE
-        assert mm.residency(slice(2, 5)).all()
-        mm.lock([10, 11, -1])
-        assert locked_bytes() - before == 6 * PAGE
-        mm.unlock([3, -1])
-        assert locked_bytes() - before == 4 * PAGE
-        mm.lock()
-        assert locked_bytes() - before == PAGES * PAGE
-        mm.unlock()
-        assert locked_bytes() == before
-        mm.lock([0])
-    assert locked_bytes() == before
-
-
-@pytest.mark.linux
-@pytest.mark.unsanitized
-def test_lock_widens_to_whole_pages(path):
-    before = locked_bytes()
-    with MemMap.open(path, offset=100) as mm, mm.window(PAGE - 101, PAGE - 99) as part:
-        part.lock()
-        assert locked_bytes() - before == 2 * PAGE
-        mm.unlock()
-        assert locked_bytes() == before
-
-
-@pytest.mark.linux
-@pytest.mark.unsanitized
-def test_a_refused_lock_names_the_limit_and_changes_no_lock(path, run_program):
-    refused = run_program("programs/refused_locks.py", PAGE, path).splitlines()
-    sizes, names = (16 * PAGE, 3 * PAGE, 3 * PAGE, PAGES * PAGE), (None, None, None, path)
-    for line, size, name in zip(refused, sizes, names, strict=True):
-        assert re.match(rf"({errno.ENOMEM}|{errno.EPERM}|{errno.EAGAIN}); {re.escape(str(name))}; ", line), line
-        assert re.search(rf"{size} bytes.*{2 * PAGE} bytes \(ulimit -l\)", line), line
-
+# ------------------------------------------------------------------------------------------------------ huge pages
 
 LARGE_PAGES = """if True:
     import re

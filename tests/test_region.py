@@ -10,7 +10,9 @@ import pytest
 from in_threads import in_threads
 
 from scikitplot.memmap import MemMap
-from scikitplot.memmap._region import PAGE_SIZE, File, map_anonymous
+from scikitplot.memmap._file import File
+from scikitplot.memmap._paging import PAGE_SIZE
+from scikitplot.memmap._region import map_anonymous
 
 N = 1 << 16
 
@@ -66,7 +68,8 @@ def test_a_closed_region_refuses_every_call():
     region = map_anonymous(N, False)
     region.close()
     calls = {
-        "advise": ("normal",), "evict": (None, 0, N), "residency": (None, 0, N), "lock": (0, N), "unlock": (0, N),
+        "advise": ("normal",), "evict_pages": ([(0, 1)], None), "residency": (None, 0, N), "lock_pages": ([(0, 1)],),
+        "unlock_pages": ([(0, 1)],),
         "flush": (0, N, True), "window": (0, N),
     }  # fmt: skip
     for name, arguments in calls.items():
@@ -118,13 +121,13 @@ def test_nobody_resizes_a_map_while_its_file_is_compared_with_it(make_file):
     with MemMap.open(make_file(bytes(8)), "r+") as mm:
         refused = []
 
-        def look():
+        def info_now():
             with pytest.raises(BufferError, match="resize") as caught:
                 mm.resize(4)
             refused.append(caught.type)
-            return mm._region.file.look()
+            return mm._region.file.info_now()
 
-        mm._region.check_whole(look)
+        mm._region.check_size(info_now)
         assert refused == [BufferError]
         mm.resize(4)
         mm.verify()
@@ -151,7 +154,7 @@ def test_a_file_that_is_closed_twice_is_closed_once(make_file):
     file.close()
     file.close()
     with pytest.raises(ValueError, match="MemMap is closed: .*data.bin"):
-        file.look()
+        file.info_now()
 
 
 def test_a_file_that_is_dropped_is_closed(make_file, leftovers):

@@ -165,7 +165,7 @@ def test_nd_fortran_order_refuses():
 def test_maps_that_end_before_their_file_refuse(path):
     with MemMap.open(path, "r+", dtype="<i4", shape=(5, 4)) as mm:
         for call in (lambda: mm.resize(7), lambda: mm.append([1, 2, 3, 4]), lambda: mm.resize(2)):
-            with pytest.raises(ValueError, match="ends at byte 80 and its file at byte 96"):
+            with pytest.raises(ValueError, match=r"ends at byte 80 of .*, which has 96 bytes"):
                 call()
     assert path.stat().st_size == 96
 
@@ -193,7 +193,7 @@ def test_a_file_that_changed_its_size_elsewhere_is_refused(path):
     with table(path) as mm:
         with open(path, "ab") as file:
             file.write(b"more")
-        with pytest.raises(ValueError, match="ends at byte 96 and its file at byte 100"):
+        with pytest.raises(ValueError, match=r"ends at byte 96 of .*, which has 100 bytes"):
             mm.resize(7)
     assert path.read_bytes().endswith(b"more")
 
@@ -505,7 +505,7 @@ def test_flush_of_a_window_at_an_odd_offset_writes_its_rows(make_file):
 @pytest.mark.parametrize("through", [lambda mm: mm, lambda mm: mm.window(1, 3)], ids=["map", "window"])
 def test_the_first_flush_of_a_new_file_makes_its_name_survive_as_well(tmp_path, monkeypatch, through):
     folders = []
-    monkeypatch.setattr("scikitplot.memmap._map.sync_directory", folders.append)
+    monkeypatch.setattr("scikitplot.memmap._region.sync_directory", folders.append)
     with MemMap.open(tmp_path / "new", "x+", shape=4) as mm:
         part = through(mm)
         for _ in range(2):
@@ -592,26 +592,3 @@ def test_readers_see_a_map_before_or_after_a_resize_never_between(tmp_path):
                         mm[BIG - 1]
 
         in_threads(work, 4)
-
-
-@pytest.mark.linux
-@pytest.mark.unsanitized
-def test_locked_pages_stay_locked_when_the_map_moves(tmp_path):
-    def locked():
-        status = Path("/proc/self/status").read_text()
-        return int(re.search(r"VmLck:\s*(\d+) kB", status)[1]) * 1024
-
-    before = locked()
-    with MemMap.open(tmp_path / "data", "w+", shape=4 * PAGE) as mm:
-        mm.lock()
-        mm.resize(6 * PAGE)
-        assert locked() - before == 4 * PAGE
-        mm.lock()
-        assert locked() - before == 6 * PAGE
-        with mm.window(PAGE, 2 * PAGE) as part:
-            part.lock()
-            part.unlock()
-        assert locked() - before == 5 * PAGE
-        mm.resize(PAGE)
-        assert locked() - before == PAGE
-    assert locked() == before

@@ -356,7 +356,8 @@ cdef class Region:
         if locked and nbytes > before:
             region_unlock(self.address, before)  # what moves would count twice against the limit
         code = self.set_size(nbytes, sparse)
-        self.locked = tuple(subtract(locked, [(-(-(self.offset + self.nbytes) // PAGE_SIZE), sys.maxsize)]))
+        _, end = pages_of([(0, self.nbytes)], self.offset)[0]
+        self.locked = tuple(subtract(locked, [(end, sys.maxsize)]))
         lock_code = self.lock_again()
         if lock_code:
             if code == 0 and nbytes > before:

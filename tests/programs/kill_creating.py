@@ -8,7 +8,7 @@ import os
 from kill_often import HOW, RETURNED, RUNS, STORED, kill_often, state
 
 from scikitplot.memmap import MemMap
-from scikitplot.memmap._region import File
+from scikitplot.memmap._file import File
 
 
 def content_is_whole(path, must_exist):
