@@ -105,6 +105,37 @@ def test_locked_pages_stay_locked_when_the_size_changes(path, kind, through, tou
         assert locked_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "rows", [slice(0, 1), slice(100, 9000), slice(5 * PAGE, 9 * PAGE), slice(15 * PAGE, None), None]
+)
+@pytest.mark.parametrize("make", [MemMap.anonymous, lambda shape: MemMap.open("data", "w+", shape=shape)])
+def test_locked_pages_and_no_others_are_locked_after_a_resize(tmp_path, monkeypatch, make, rows):
+    monkeypatch.chdir(tmp_path)
+    before = locked_bytes()
+    with make(16 * PAGE) as mm:
+        mm[:] = np.arange(16 * PAGE)
+        expected = mm.to_numpy(copy=True)
+        mm.lock(rows)
+        kept = locked_bytes() - before
+        assert kept
+        for size in (17 * PAGE, 16 * PAGE, 300 * PAGE, 20 * PAGE):
+            mm.resize(size)
+            assert locked_bytes() - before == kept
+            assert np.array_equal(mm[: 16 * PAGE], expected)
+            assert not mm[16 * PAGE :].any()
+        with pytest.raises(OSError, match="bytes"):
+            mm.resize(1 << 60)
+        assert locked_bytes() - before == kept
+        assert np.array_equal(mm[: 16 * PAGE], expected)
+        mm.unlock()
+        assert locked_bytes() == before
+        mm.resize(21 * PAGE)
+        assert np.array_equal(mm[: 16 * PAGE], expected)
+        mm.resize(0)
+        mm.resize(PAGE)
+        assert not mm[...].any()
+
+
 def test_an_anonymous_map_grows_although_locks_have_split_it(path):
     with MemMap.anonymous((PAGES, PAGE)) as mm:
         for row in range(0, PAGES, 2):

@@ -592,3 +592,13 @@ def test_readers_see_a_map_before_or_after_a_resize_never_between(tmp_path):
                         mm[BIG - 1]
 
         in_threads(work, 4)
+
+
+@pytest.mark.linux
+def test_a_map_that_shrinks_stays_where_it_is(path):
+    for mm in (table(path), MemMap.anonymous(6 * PAGE)):
+        with mm:
+            mm.resize(100 * PAGE)
+            before = mm[...].ctypes.data
+            mm.resize(10)
+            assert mm[...].ctypes.data == before

@@ -62,6 +62,18 @@ static int rename_file(const char *from, const char *to)
 
 static int enter_directory(const char *path) { return SetCurrentDirectoryA(path) != 0; }
 
+static long position_of(region_file file)
+{
+    LARGE_INTEGER nowhere = {.QuadPart = 0}, position;
+    return SetFilePointerEx((HANDLE)file, nowhere, &position, FILE_CURRENT) ? (long)position.QuadPart : -1;
+}
+
+static void set_position(region_file file, long position)
+{
+    LARGE_INTEGER wanted = {.QuadPart = position};
+    if (!SetFilePointerEx((HANDLE)file, wanted, NULL, FILE_BEGIN)) give_up("position");
+}
+
 static uint64_t this_process(void) { return GetCurrentProcessId(); }
 
 static int is_inherited(region_file file)
@@ -84,6 +96,7 @@ static void in_child(void (*action)(unsigned char *), unsigned char *memory) { a
 
 #else
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -94,6 +107,12 @@ static int make_directory(const char *path) { return mkdir(path, 0777) == 0; }
 static int remove_file(const char *path) { return unlink(path) == 0; }
 static int rename_file(const char *from, const char *to) { return rename(from, to) == 0; }
 static int enter_directory(const char *path) { return chdir(path) == 0; }
+static long position_of(region_file file) { return (long)lseek((int)file, 0, SEEK_CUR); }
+
+static void set_position(region_file file, long position)
+{
+    if (lseek((int)file, position, SEEK_SET) != position) give_up("position");
+}
 static uint64_t this_process(void) { return (uint64_t)getpid(); }
 static int is_inherited(region_file file) { return !(fcntl((int)file, F_GETFD) & FD_CLOEXEC); }
 
@@ -451,6 +470,62 @@ static void a_duplicate_outlives_the_first_handle(void)
     CHECK(region_unmap(bytes, 100) == 0);
     CHECK(region_file_close(copy) == 0);
 }
+
+static void whatever_is_done_through_a_second_handle_leaves_the_position_of_the_first(void)
+{
+    const char *path;
+    unsigned char *resident = calloc(100, 1);
+    region_file own, file = open_new_file(100000, &path);
+    region_info info;
+    void *address;
+    int shares;
+    set_position(file, 5);
+    CHECK(region_file_reopen(file, 1, &own, &shares) == 0);
+    CHECK(region_file_info(own, &info) == 0 && position_of(file) == 5);
+    for (int sparse = 2; sparse--;) { /* growing reserves in a file that is sparse by now */
+        CHECK(region_file_resize(own, 150000, sparse) == 0 && position_of(file) == 5);
+        CHECK(region_file_resize(own, 100000, sparse) == 0 && position_of(file) == 5);
+        CHECK(region_map(own, REGION_WRITE, 1000, 99000, &address) == 0);
+        CHECK(region_resize(own, 1000, 99000, 150000, sparse, &address) == 0 && position_of(file) == 5);
+        CHECK(region_resize(own, 1000, 150000, 99000, sparse, &address) == 0 && position_of(file) == 5);
+        CHECK(region_store(own, 1000, address, pattern_bytes(2000) + 1000, 1000) <= 1000 && position_of(file) == 5);
+        CHECK(region_flush(own, 1000, address, 99000, 1) == 0 && position_of(file) == 5);
+        CHECK(region_evict(own, 1000, address, 99000, 1) == 0 && position_of(file) == 5);
+        CHECK(region_residency(own, 1000, address, 99000, resident) == 0 && position_of(file) == 5);
+        CHECK(region_unmap(address, 99000) == 0);
+    }
+    CHECK(file_is_pattern(path, 100000));
+    CHECK(region_file_close(own) == 0 && position_of(file) == 5);
+    CHECK(region_file_close(file) == 0);
+    free(resident);
+}
+
+#ifndef _WIN32
+/* Its own position and flags, and no more rights than the first; else it is a duplicate. */
+static void a_file_is_opened_anew_for_what_it_is_open_for(void)
+{
+    static const struct {
+        int flags, writable, is_anew;
+    } cases[] = {{O_RDWR, 1, 1}, {O_RDWR, 0, 1}, {O_RDWR | O_APPEND, 1, 1}, {O_RDONLY, 0, 1},
+                 {O_RDONLY, 1, 0}, {O_WRONLY, 1, 0}, {O_WRONLY, 0, 0}};
+    int has_proc = access("/proc/self/fd", X_OK) == 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int is_removed = 0; is_removed < 2; is_removed++) {
+            const char *path = new_file(100);
+            int fd = open(path, cases[i].flags), shares = 77;
+            region_file own;
+            CHECK(fd >= 0 && (!is_removed || remove_file(path)));
+            set_position(fd, 5);
+            CHECK(region_file_reopen(fd, cases[i].writable, &own, &shares) == 0);
+            CHECK(shares == !(cases[i].is_anew && has_proc));
+            CHECK(position_of(own) == (shares ? 5 : 0) && !is_inherited(own));
+            int flags = fcntl((int)own, F_GETFL);
+            if (!shares) CHECK(!(flags & O_APPEND) && (flags & O_ACCMODE) == (cases[i].writable ? O_RDWR : O_RDONLY));
+            else CHECK((flags & O_ACCMODE) == (cases[i].flags & O_ACCMODE));
+            CHECK(region_file_close(own) == 0 && close(fd) == 0);
+        }
+}
+#endif
 
 static void a_file_grows_by_zeros_and_shrinks_to_its_head(void)
 {
@@ -861,6 +936,145 @@ static void anonymous_memory_that_cannot_grow_stays_as_it_was(void)
     CHECK(region_unmap(address, 5000) == 0);
 }
 
+#ifndef _WIN32
+static void a_map_shrinks_where_it_is(void)
+{
+    const size_t page = region_page_size(), sizes[] = {31 * page, 17 * page + 1, page, 1};
+    for (int i = 0; i < 4; i++) FOR_OFFSETS(offset) {
+        region_file file = open_new_file((size_t)offset + 32 * page, NULL);
+        void *mapped = map(file, REGION_WRITE, offset, 32 * page), *before = mapped;
+        void *memory = map_anonymous(32 * page, 0), *memory_before = memory;
+        CHECK(mapped && memory);
+        memset(memory, 7, 32 * page);
+        CHECK(region_resize(file, offset, 32 * page, sizes[i], 0, &mapped) == 0 && mapped == before);
+        CHECK(region_resize_anonymous(32 * page, sizes[i], &memory) == 0 && memory == memory_before);
+        CHECK(is_pattern(mapped, offset, sizes[i]) && is_filled(memory, 7, sizes[i]));
+        uintptr_t end = ((uintptr_t)mapped + sizes[i] + page - 1) & ~(uintptr_t)(page - 1);
+        CHECK(msync((void *)end, page, MS_ASYNC) != 0); /* what was there is not mapped any more */
+        CHECK(region_unmap(mapped, sizes[i]) == 0 && region_unmap(memory, sizes[i]) == 0);
+        CHECK(region_file_close(file) == 0);
+    }
+}
+#endif
+
+#ifdef __linux__
+static long locked_bytes(void)
+{
+    char line[200];
+    long locked = -1;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && fgets(line, sizeof line, status))
+        if (sscanf(line, "VmLck: %ld kB", &locked) == 1) break;
+    if (status) fclose(status);
+    return locked < 0 ? -1 : locked * 1024;
+}
+
+static void locked_pages_stay_locked_when_a_map_shrinks(void)
+{
+    const size_t page = region_page_size();
+    const long before = locked_bytes(), two = 2 * (long)page;
+    if (getenv("MEMMAP_EMULATOR")) return; /* /proc is that of the emulator */
+    region_file file = open_new_file(16 * page, NULL);
+    void *mapped = map(file, REGION_WRITE, 0, 16 * page), *memory = map_anonymous(16 * page, 0);
+    CHECK(mapped && memory && before >= 0);
+    CHECK(region_lock((char *)mapped + page, 6 * page) == 0 && region_lock((char *)memory + page, 6 * page) == 0);
+    CHECK(locked_bytes() - before == 6 * two);
+    CHECK(region_resize(file, 0, 16 * page, 3 * page - 10, 0, &mapped) == 0);
+    CHECK(locked_bytes() - before == 4 * two);
+    CHECK(region_resize_anonymous(16 * page, 3 * page - 10, &memory) == 0);
+    CHECK(locked_bytes() - before == 2 * two);
+    CHECK(region_unmap(mapped, 3 * page) == 0 && region_unmap(memory, 3 * page) == 0 && locked_bytes() == before);
+    CHECK(region_file_close(file) == 0);
+}
+
+/* Ways to make several mappings of one; those of a region are unlocked before it grows. */
+static void lock_head(unsigned char *bytes, size_t size) { region_lock(bytes, size / 4); }
+
+static void lock_middle(unsigned char *bytes, size_t size)
+{
+    region_lock(bytes + size / 3, size / 3);
+    region_unlock(bytes, size);
+}
+
+static void touch_and_lock_middle(unsigned char *bytes, size_t size)
+{
+    bytes[0] = bytes[size - 1] = 1;
+    lock_middle(bytes, size);
+}
+
+static void advise_all_but_a_page(unsigned char *bytes, size_t size)
+{
+    madvise(bytes, size, MADV_DONTFORK);
+    madvise(bytes + size / 2, region_page_size(), MADV_DOFORK);
+}
+
+static void advise_every_third_page(unsigned char *bytes, size_t size)
+{
+    for (size_t at = 0; at < size; at += 3 * region_page_size()) madvise(bytes + at, region_page_size(), MADV_DONTFORK);
+}
+
+static void leave_it_whole(unsigned char *bytes, size_t size) { (void)bytes, (void)size; }
+
+static size_t count_resident(const unsigned char *bytes, size_t size)
+{
+    static unsigned char resident[1 << 16];
+    size_t count = 0;
+    if (size / region_page_size() > sizeof resident || mincore((void *)bytes, size, resident)) return SIZE_MAX;
+    for (size_t i = 0; i < size / region_page_size(); i++) count += resident[i] & 1;
+    return count;
+}
+
+static void memory_that_is_several_mappings_grows(void)
+{
+    static void (*const split[])(unsigned char *, size_t) = {
+        leave_it_whole, lock_head, lock_middle, touch_and_lock_middle, advise_all_but_a_page, advise_every_third_page};
+    const size_t page = region_page_size(), sizes[] = {9 * page, 256 * page, 1024 * page}; /* the last in huge pages */
+    if (getenv("MEMMAP_EMULATOR")) return; /* its mremap() is its own */
+    for (int i = 0; i < 6 * 3 * 2; i++) {
+        size_t size = sizes[i / 2 % 3], wanted = size + (i % 2 ? size / 2 : page) + 5;
+        void *address = map_anonymous(size, 0), *blocked;
+        unsigned char *before = address;
+        CHECK(address);
+        split[i / 6](address, size);
+        for (size_t at = 0; at < size; at += 8 * page) before[at] = pattern(at);
+        size_t resident = count_resident(before, size);
+        /* nothing else in the way: the mapping has to move, wherever the system has put it */
+        blocked = mmap(before + size, page, PROT_NONE, MAP_PRIVATE | MAP_ANON | MAP_FIXED_NOREPLACE, -1, 0);
+        CHECK(region_resize_anonymous(size, wanted, &address) == 0);
+        unsigned char *bytes = address;
+        CHECK(count_resident(bytes, size) == resident);
+        if (i / 6 != 1) CHECK(count_resident(bytes + size, (wanted - size) & ~(page - 1)) <= (size < 1024 * page ? 0 : 512));
+        for (size_t at = 0; at < size; at += 8 * page) CHECK(bytes[at] == pattern(at));
+        CHECK(is_filled(bytes + size, 0, wanted - size));
+        if (bytes != before) CHECK(count_resident(before, size) == SIZE_MAX); /* nothing stays behind */
+        memset(bytes, 7, wanted);
+        CHECK(region_unmap(bytes, wanted) == 0);
+        if (blocked != MAP_FAILED) munmap(blocked, page);
+    }
+}
+
+/* Halfway through, the process has as many mappings as it may. */
+static void memory_that_is_too_many_mappings_stays_as_it_was(void)
+{
+    const size_t page = region_page_size();
+    size_t most = 0;
+    FILE *limit = fopen("/proc/sys/vm/max_map_count", "r");
+    if (getenv("MEMMAP_EMULATOR") || !limit || fscanf(limit, "%zu", &most) != 1 || most > 200000) return;
+    fclose(limit);
+    size_t size = (most * 3 / 5) * page;
+    void *address = map_anonymous(size, 0), *before = address;
+    unsigned char *bytes = address;
+    CHECK(address);
+    for (size_t at = 0; at < size; at += 2 * page) CHECK(madvise(bytes + at, page, MADV_DONTFORK) == 0);
+    for (size_t at = 0; at < size; at += 5 * page) bytes[at] = pattern(at);
+    CHECK(region_resize_anonymous(size, size + 64 * page, &address) != 0);
+    CHECK(address == before);
+    for (size_t at = 0; at < size; at += page) CHECK(bytes[at] == (at % (5 * page) ? 0 : pattern(at)));
+    memset(bytes, 7, size);
+    CHECK(region_unmap(bytes, size) == 0);
+}
+#endif
+
 static void named_memory_is_found_as_long_as_it_is_open(void)
 {
     char name[64];
@@ -1216,6 +1430,10 @@ static const struct {
     TEST(the_modification_time_is_in_nanoseconds),
     TEST(handles_stay_in_this_process),
     TEST(a_duplicate_outlives_the_first_handle),
+    TEST(whatever_is_done_through_a_second_handle_leaves_the_position_of_the_first),
+#ifndef _WIN32
+    TEST(a_file_is_opened_anew_for_what_it_is_open_for),
+#endif
     TEST(a_file_grows_by_zeros_and_shrinks_to_its_head),
     TEST(a_file_that_cannot_grow_stays_as_it_was),
     TEST(a_read_only_file_cannot_be_resized),
@@ -1242,6 +1460,14 @@ static const struct {
     TEST(resized_anonymous_memory_keeps_its_contents),
     TEST(what_anonymous_memory_lost_does_not_come_back),
     TEST(anonymous_memory_that_cannot_grow_stays_as_it_was),
+#ifndef _WIN32
+    TEST(a_map_shrinks_where_it_is),
+#endif
+#ifdef __linux__
+    TEST(locked_pages_stay_locked_when_a_map_shrinks),
+    TEST(memory_that_is_several_mappings_grows),
+    TEST(memory_that_is_too_many_mappings_stays_as_it_was),
+#endif
     TEST(named_memory_is_found_as_long_as_it_is_open),
     TEST(a_growing_map_keeps_its_bytes_and_gains_zeros),
     TEST(a_shrinking_map_keeps_its_head),

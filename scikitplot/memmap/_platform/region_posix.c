@@ -432,7 +432,7 @@ static int grow_anonymous(size_t old_size, size_t size, void **address)
     if (!old_size) return grow_by_copying(old_size, size, address);
     /* whole pages, which are those of the kernel; qemu-user, with larger ones, does not round up */
     void *moved = mremap(*address, whole_pages(old_size), whole_pages(size), MREMAP_MAYMOVE);
-    if (moved == MAP_FAILED && errno != EFAULT) return errno;
+    if (moved == MAP_FAILED && errno != EFAULT) return errno == EINVAL ? ENOMEM : errno; /* beyond all addresses */
     if (moved == MAP_FAILED) {
         int error = grow_by_moving(old_size, size, address);
         return error == EINVAL ? grow_by_copying(old_size, size, address) : error; /* Linux before 5.7 */
