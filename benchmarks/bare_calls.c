@@ -1,4 +1,4 @@
-/* What opening and closing a map costs at least: the system calls alone, as a loop. */
+/* The lower bound for opening and closing a map: a loop of the system calls alone. */
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>

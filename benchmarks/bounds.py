@@ -1,4 +1,4 @@
-"""What has a limit of its own and no peer: sizes, numbers of maps, the time of an import."""
+"""Figures with a fixed bound instead of a peer: sizes, number of open maps, import time."""
 
 import pickle
 import re
@@ -59,7 +59,7 @@ def sparse(folder: str, size: int) -> Path:
 
 
 def memory_to_shuffle(path: Path) -> int:
-    """Python's and NumPy's memory for batches over all rows, beyond two batches."""
+    """Peak memory that Python and NumPy allocate for the first hundred shuffled batches."""
     with MemMap.open(path) as mm:
         tracemalloc.start()
         for _ in islice(batches(mm, batch_size=100, shuffle=True), 100):
@@ -93,4 +93,4 @@ def lines() -> Iterator[Line]:
         many = printed(MANY, sparse(folder, 4096))
         yield Line("maps open, 1024 descriptors", f"{many:.0f}", "limit", "10000", 10_000 / max(many, 1), 1)
     taken = statistics.median(printed(IMPORT) for _ in range(11))
-    yield limit("import, after numpy's", taken, 5e-3, readable)
+    yield limit("import, NumPy already imported", taken, 5e-3, readable)

@@ -1,9 +1,9 @@
-"""Work on a file that is not in memory, and on files that are made: what each contender does in one turn.
+"""Benchmarks on cold files, which are not in the page cache, and on new files.
 
-Before each turn the file is evicted, which is checked. What is read from the start to the end is another part of it in
-each turn, drawn anew: the disk of a virtual machine may have a cache of its own. A figure means something beside the
-others of its run only: disks are shared and throttled. fio, where it is installed, reads the same without a cache: what
-the disk can do.
+Before each turn the file is evicted, and the eviction is verified. Sequential reads use a randomly drawn part of the
+file in each turn, because the disk of a virtual machine may have a cache of its own. Compare figures within one run
+only: disks are shared and throttled. fio, if installed, reads the same amount past the page cache: what the disk can
+deliver.
 """
 
 import json
@@ -25,16 +25,16 @@ from contest import Turn, seconds
 from scikitplot.memmap import MemMap, batches
 
 ROW = 512  # bytes
-ROWS = 8192  # of a gather
-EPOCH = 1 << 18  # rows of the part of an epoch that is read in random order
+ROWS = 8192  # per gather
+EPOCH = 1 << 18  # rows read of a shuffled epoch
 THREADS = 32
-SCAN = 1 << 31  # bytes, at most, that are read from the start to the end
+SCAN = 1 << 31  # most bytes of a sequential read
 FILL = 1 << 30  # bytes of a new file
 CHUNK = 1 << 25  # bytes
 
 
 class Work(NamedTuple):
-    """Turns that do the same; the first is ours. `most` is the largest ratio to `against` that is good enough."""
+    """Contenders that do the same work, MemMap first. The target: a ratio to `against` of at most `most`."""
 
     subject: str
     turns: dict[str, Turn]
@@ -43,7 +43,7 @@ class Work(NamedTuple):
 
 
 class Disk:
-    """A file of float32 in some folder, and what is done with it."""
+    """A float32 file in a folder on the disk to be measured, and the turns of all contenders on it."""
 
     def __init__(self, folder: Path, nbytes: int) -> None:
         self.path, self.new, self.nbytes = folder / "cold.bin", folder / "new.bin", nbytes
@@ -52,12 +52,12 @@ class Disk:
         if not self.path.exists() or self.path.stat().st_size != nbytes:
             with open(self.path, "wb") as file:
                 for _ in range(nbytes >> 24):
-                    file.write(self.rng.integers(0, 64, 1 << 24, "u1"))  # small numbers as float32, too
+                    file.write(self.rng.integers(0, 64, 1 << 24, "u1"))  # small numbers, also as float32
                 os.fsync(file.fileno())
 
     def works(self) -> tuple[Work, ...]:
         mib = self.scanned >> 20
-        rows, both = f"rows of {ROW} B", "read | sum in memory"
+        rows, both = f"rows of {ROW} B", "read | sum alone"
         return (
             self.work(
                 f"cold gather, {ROWS} {rows}",
@@ -78,7 +78,7 @@ class Disk:
                 1.15,
             ),
             self.work(
-                f"cold epoch by blocks, {mib} MiB",
+                f"cold block shuffle, {mib} MiB",
                 {
                     "MemMap": partial(self.epoch, "blocks", self.scanned // ROW),
                     "read": self.read,
@@ -93,7 +93,7 @@ class Disk:
                     "MemMap": self.sum_of_chunks,
                     "numpy.memmap": self.sum_of_memmap,
                     "read": self.read,
-                    "sum in memory": self.sum_in_memory,
+                    "sum alone": self.sum_in_memory,
                     "read and sum": partial(self.read, np.sum),
                     "fio": self.read_by_fio,
                 },
@@ -128,7 +128,7 @@ class Disk:
         with MemMap.open(self.path) as mm:
             mm.evict()
             if mm.residency().mean() > 0.001:
-                sys.exit(f"{self.path} stays in memory: name a folder on a disk")
+                sys.exit(f"{self.path} stays in the page cache: use --folder to name a folder on a disk")
         self.start = int(self.rng.integers(0, self.nbytes // self.scanned)) * self.scanned
         return turn()
 
@@ -151,7 +151,7 @@ class Disk:
     def take_from_memmap(self) -> float:
         rows = self.some_rows()
         array = np.memmap(self.path, "u1", "r", shape=(self.nbytes // ROW, ROW))
-        array._mmap.madvise(1)  # random: with 8 MiB read ahead at every row it would take minutes
+        array._mmap.madvise(1)  # MADV_RANDOM: with 8 MiB of read-ahead for every row it would take minutes
         return seconds(lambda: array.take(rows, axis=0))
 
     def pread_in_threads(self) -> float:
@@ -183,7 +183,7 @@ class Disk:
     def random_reads(self, count: int) -> float:
         return self.fio("--rw=randread", "--bs=4k", f"--number_ios={count}", "--norandommap", "--randrepeat=0")
 
-    # ------------------------------------------------------------------------------------- from the start to the end
+    # ------------------------------------------------------------------------------------------------ sequential
 
     def read_by_fio(self) -> float:
         return self.fio("--rw=read", "--bs=1m", f"--offset={self.start}", f"--size={self.scanned}")
@@ -221,7 +221,7 @@ class Disk:
 
     def fill(self, write: Callable[[np.ndarray], Any]) -> float:
         self.new.unlink(missing_ok=True)
-        os.sync()  # what others have written must not be written now
+        os.sync()  # earlier dirty pages must not be written back during the turn
         data = np.full(1 << 20, 1, "<f4")
         took = seconds(lambda: write(data))
         self.new.unlink()
@@ -244,6 +244,6 @@ class Disk:
 
 
 def read_ahead(folder: Path) -> Path:
-    """The setting of the device that a folder is on; the file is there on Linux, for block devices."""
+    """The file with the read-ahead setting of the folder's device; exists on Linux, for block devices."""
     device = os.stat(folder).st_dev
     return Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")

@@ -1,4 +1,4 @@
-"""How contenders are compared: they take turns, in an order that is shuffled every round. The first is dropped."""
+"""Compare contenders: they take turns, in an order that is shuffled in every round. The first round is dropped."""
 
 import random
 import statistics
@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-Turn = Callable[[], float]  # what a contender does in a round; returns the seconds that it took, per call
+Turn = Callable[[], float]  # one turn of a contender; returns seconds per call
 
-ROUNDS = 101  # without the one that is dropped; fewer for a contender that would take longer than
-ENOUGH = 5  # seconds; but at least
-FEW_ROUNDS = 5
+ROUNDS = 101  # without the dropped one; fewer for a contender whose turns would exceed ENOUGH
+ENOUGH = 5  # seconds
+FEW_ROUNDS = 5  # at least
 
 
 class Line(NamedTuple):
-    """A line of the table. `most` is the largest ratio of ours to the peer's that is good enough, if there is one."""
+    """A line of the table. `most`, if given, is the target: the largest acceptable ratio of our time to the peer's."""
 
     subject: str
     ours: str
@@ -35,7 +35,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def compare(turns: dict[str, Turn]) -> dict[str, list[float]]:
-    """For every contender one figure per round."""
+    """Return one figure per round for every contender."""
     taken: dict[str, list[float]] = {contender: [] for contender in turns}
     left = dict.fromkeys(turns, 1 + ROUNDS)
     while some := [contender for contender, rounds in left.items() if rounds]:
@@ -48,9 +48,9 @@ def compare(turns: dict[str, Turn]) -> dict[str, list[float]]:
 
 
 def lines(subject: str, taken: dict[str, list[float]], against: str, most: float) -> Iterator[Line]:
-    """The lines of one comparison: the first contender beside each of the others.
+    """Yield the lines of one comparison: the first contender against each of the others.
 
-    Where the target is against several contenders ("read | sum"), it is against the slowest of them in each round.
+    If `against` names several contenders ("read | sum"), the target refers to the slowest of them in each round.
     """
     ours, *peers = taken
     if "|" in against:
@@ -64,7 +64,7 @@ def lines(subject: str, taken: dict[str, list[float]], against: str, most: float
 
 
 def readable(duration: float) -> str:
-    """Seconds with a unit, to three digits."""
+    """Format a duration with a unit and three digits."""
     for unit, size in (("s", 1), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)):
         if duration >= size or unit == "ns":
             return f"{duration / size:#.3g}".rstrip(".") + f" {unit}"
@@ -75,7 +75,7 @@ FORM = "{:36}{:>9}  {:28}{:>9}{:>7}  {:8}{}"
 
 
 def heading() -> str:
-    return FORM.format("work", "ours", "peer", "its", "ratio", "target", "")
+    return FORM.format("work", "ours", "peer", "theirs", "ratio", "target", "")
 
 
 def text(line: Line) -> str:

@@ -1,6 +1,6 @@
-"""What the guard costs on the hot path: ``python benchmarks/instructions.py`` counts instructions under valgrind.
+"""The cost of fault handling in hot calls: ``python benchmarks/instructions.py`` counts instructions with valgrind.
 
-Each count is of our own function alone and what it calls, so that it is the same in every run.
+Only the compiled function and what it calls are counted, so that every run gives the same number.
 """
 
 import re
@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 TIMES = 100
-CALLS = {  # and the compiled function that makes it
+CALLS = {  # statement: the compiled function that is counted
     "mm.read_at(4000, 4)": "read_at",
     "mm[5000]": "__getitem__",
     "mm[1000:2000]": "__getitem__",

@@ -1,8 +1,8 @@
-"""The same work done by MemMap and by its peers, in one run: ``python benchmarks/peers.py`` prints the ratios.
+"""Compare MemMap with its peers in one run: ``python benchmarks/peers.py`` prints the ratios.
 
-Takes about 10 minutes, and as much room on the disk as the file that is read cold, 8 GiB. Subjects that Linux, fio,
-h5py, zarr, tensorstore or torch are needed for are there where those are; those of scikit-plots, if the environment
-variable SCIKIT_PLOTS_PYTHON names the Python of another environment where it is installed.
+A run takes about 10 minutes, and 8 GiB of disk space for the cold file. Comparisons that need Linux, fio, h5py, zarr,
+tensorstore or torch are left out if those are missing. Those with scikit-plots need the environment variable
+SCIKIT_PLOTS_PYTHON: the Python of another environment where it is installed.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def machine(folder: Path) -> str:
 
 @contextmanager
 def setting(path: Path, value: int | None) -> Iterator[None]:
-    """Change a setting of the system for as long as the block lasts."""
+    """Change a kernel setting for the duration of the block."""
     if value is None:
         yield
         return
@@ -71,13 +71,13 @@ def cold_lines(folder: Path, nbytes: int) -> Iterator[Line]:
 
 
 def picture(found: list[Line], path: Path) -> None:
-    """For each subject the peers' times as multiples of ours."""
+    """Plot the peers' times as multiples of ours, one row per subject."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "peers"}  # the same text, the same file
+    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "peers"}  # the same data give the same file
     shown = [line for line in found if "MemMap" not in line.peer and "by size" not in line.subject]
-    shown = [line for line in shown if line.peer not in ("limit", "sum in memory") and "max" not in line.peer]
+    shown = [line for line in shown if line.peer not in ("limit", "sum alone") and "max" not in line.peer]
     subjects = list(dict.fromkeys(line.subject for line in shown))
     figure = Figure((9, 0.34 * len(subjects) + 1.6), layout="constrained")
     axes = figure.subplots()
@@ -89,7 +89,7 @@ def picture(found: list[Line], path: Path) -> None:
     axes.set_xscale("log")
     axes.set_yticks(range(len(subjects)), subjects)
     axes.invert_yaxis()
-    axes.set_xlabel("time of others / time of MemMap (right of 1: MemMap is faster)")
+    axes.set_xlabel("peer's time / MemMap's time (right of 1: MemMap is faster)")
     axes.grid(axis="y", lw=0.3)
     figure.legend(loc="outside lower center", ncols=5, fontsize="small")
     figure.savefig(path, metadata={"Date": None})
@@ -97,10 +97,10 @@ def picture(found: list[Line], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path(), help="where the cold file is made, on a disk")
-    parser.add_argument("--gib", type=float, default=8, help="size of the cold file; 0: nothing cold")
-    parser.add_argument("--read-ahead", type=int, help="KiB; cold files only; takes root, and is set back at the end")
-    parser.add_argument("--write", type=Path, help="a folder for the table and the picture")
+    parser.add_argument("--folder", type=Path, default=Path(), help="folder for the cold file, on the disk to be measured")
+    parser.add_argument("--gib", type=float, default=8, help="size of the cold file; 0 skips cold files")
+    parser.add_argument("--read-ahead", type=int, help="KiB, for cold files only; needs root, restored at the end")
+    parser.add_argument("--write", type=Path, help="folder for the table and the plot")
     options = parser.parse_args()
     with setting(cold.read_ahead(options.folder), options.read_ahead):
         heading = f"{machine(options.folder)}\n\n{contest.heading()}"

@@ -1,7 +1,7 @@
 """What each library does when a file changes under its map: ``python benchmarks/scenarios.py [FILE]`` prints the table.
 
-Each cell is what happened just now, in a process of its own. Linux only; small disks are mounted for some scenarios,
-which takes root. The user guide has what ``python benchmarks/scenarios.py doc/user_guide/_scenarios.rst`` wrote.
+Each cell comes from a run in a separate process. Linux only; some scenarios mount small disks and need root. The table
+in the user guide was written by ``python benchmarks/scenarios.py doc/user_guide/_scenarios.rst``.
 """
 
 import errno
@@ -27,7 +27,7 @@ import numpy as np
 
 from scikitplot.memmap import DamagedError, MemMap
 
-ROWS = np.arange(1, (1 << 20) + 1, dtype="<f8")  # of every file; 8 MiB
+ROWS = np.arange(1, (1 << 20) + 1, dtype="<f8")  # the contents of every file; 8 MiB
 HALF = ROWS.nbytes // 2
 DISK = "16m"
 FILE = "data.bin"
@@ -36,7 +36,7 @@ FILE = "data.bin"
 
 
 class Peer(NamedTuple):
-    """How a library maps FILE ("r" or "r+"), makes it and maps it, shows the rows, stores others, and closes."""
+    """How a library maps FILE ("r" or "r+"), creates and maps it, returns its rows, overwrites them, and closes."""
 
     open: Callable[[str], Any]
     create: Callable[[], Any]
@@ -72,7 +72,7 @@ def arrow_store(file: Any, rows: np.ndarray) -> None:
 
 
 def open_torch(mode: str) -> Any:
-    import torch  # takes seconds, and so is done where it is needed
+    import torch  # takes seconds, so only where it is needed
 
     return torch.from_file(FILE, mode == "r+", len(ROWS), dtype=torch.float64)
 
@@ -124,7 +124,7 @@ HERE = [name for name in PEERS if name not in ("pyarrow", "torch") or importlib.
 
 
 def cut(size: int = HALF) -> None:
-    """Another process makes the file shorter."""
+    """Let another process truncate the file."""
     subprocess.run(["truncate", "-s", str(size), FILE], check=True)
 
 
@@ -134,16 +134,16 @@ def regrow() -> None:
 
 
 def verdict(total: float) -> str:
-    return "right data" if total == ROWS.sum() else "wrong zeros, in silence"
+    return "correct data" if total == ROWS.sum() else "wrong zeros, no error"
 
 
 def seen(view: Any) -> str:
-    """Read everything."""
+    """Read everything and return the verdict."""
     return verdict(float(view.sum()))
 
 
 def told(owner: Any) -> str:
-    """What a look at the file tells, for those that offer one."""
+    """Return what `verify` reports, for libraries that have it."""
     try:
         getattr(owner, "verify", lambda: None)()
     except OSError as error:
@@ -167,7 +167,7 @@ def read_during_a_cut(peer: Peer) -> str:
     view = peer.view(peer.open("r"))
     cutter = threading.Timer(0.3, cut)
     cutter.start()
-    while (found := seen(view)) == "right data":
+    while (found := seen(view)) == "correct data":
         pass
     return found
 
@@ -182,7 +182,7 @@ def store_after_a_cut(peer: Peer) -> str:
     owner = peer.open("r+")
     cut()
     peer.store(owner, ROWS)
-    return "lost, in silence"
+    return "lost, no error"
 
 
 def read_after_a_cut_and_again_after_the_file_has_come_back(peer: Peer) -> str:
@@ -235,7 +235,7 @@ def read_in_eight_threads_during_a_cut(peer: Peer) -> str:
     cut(0)
     for thread in threads:
         thread.join(10)
-    return f"{' '.join(set(found))} in {len(found)} of them" if found else "wrong zeros, in silence"
+    return f"{' '.join(set(found))} in {len(found)} of them" if found else "wrong zeros, no error"
 
 
 def read_in_a_child_after_a_cut(peer: Peer) -> str:
@@ -245,7 +245,7 @@ def read_in_a_child_after_a_cut(peer: Peer) -> str:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code < 0:
             return signal.Signals(-code).name
-        os._exit(code)  # the child has printed what it saw
+        os._exit(code)  # the child has printed its outcome
     cut()
     return seen(view)
 
@@ -255,7 +255,7 @@ def write_to_another_file_after_a_cut(peer: Peer) -> str:
     cut()
     with open("copy.bin", "wb", buffering=0) as file:
         file.write(np.asarray(view)[len(ROWS) // 2 :])
-    return "wrong zeros, in silence"
+    return "wrong zeros, no error"
 
 
 def read_by_pyarrow_after_a_cut(peer: Peer) -> str:
@@ -275,7 +275,7 @@ def read_by_torch_after_a_cut(peer: Peer) -> str:
 
 
 class Sums:
-    """A data set of one element, the sum of all rows, of which some are cut off before."""
+    """A dataset of one element, the sum of all rows, computed after the file is truncated."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer, self.owner = peer, peer.open("r")
@@ -306,7 +306,7 @@ def close_under_a_view(peer: Peer) -> str:
         peer.close(owner)
     except NotImplementedError as error:
         return str(error)
-    return f"closed; the view shows {seen(view)}"
+    return f"closed; the view reads {seen(view)}"
 
 
 def fill_disk() -> None:
@@ -333,7 +333,7 @@ def create_and_store_on_a_full_disk(peer: Peer) -> str:
     except (OSError, RuntimeError) as error:
         return f"{named(error)} at creation"
     peer.store(owner, ROWS)
-    return "stored"
+    return "written"
 
 
 def store_into_a_hole_on_a_full_disk(peer: Peer) -> str:
@@ -347,13 +347,13 @@ def store_into_a_hole_on_a_full_disk(peer: Peer) -> str:
         os.unlink("filler")
         owner.recover()
         kept = (np.fromfile(FILE) == ROWS).all()
-        return f"{named(error)}; after ``recover``: {'all is in the file' if kept else 'lost'}"
-    return "stored"
+        return f"{named(error)}; after ``recover``: {'all data in the file' if kept else 'lost'}"
+    return "written"
 
 
 def read_a_hole_on_a_full_disk(peer: Peer) -> str:
     sparse_file()
-    return "zeros, as it should" if float(peer.view(peer.open("r")).sum()) == 0 else "?"
+    return "zeros, as expected" if float(peer.view(peer.open("r")).sum()) == 0 else "?"
 
 
 def read_after_the_device_failed(peer: Peer) -> str:
@@ -361,7 +361,7 @@ def read_after_the_device_failed(peer: Peer) -> str:
 
 
 class Scenario(NamedTuple):
-    """A row of the table. `disk`: what FILE is on; `needs`: a module; `peers`: for which it makes sense."""
+    """A row of the table. `disk`: the file system of FILE; `needs`: a module; `peers`: those that it applies to."""
 
     run: Callable[[Peer], str]
     title: str
@@ -382,23 +382,23 @@ SCENARIOS = (
         read_by_pyarrow_after_a_cut, "... then summed by ``pyarrow.compute``", needs="pyarrow",
         peers=(*AS_ARRAYS, "pyarrow"),
     ),
-    Scenario(store_after_a_cut, "... then stored to"),
-    Scenario(write_to_another_file_after_a_cut, "... then its lost part is written to another file by the system"),
+    Scenario(store_after_a_cut, "... then written to"),
+    Scenario(write_to_another_file_after_a_cut, "... then its lost part is copied by ``file.write``"),
     Scenario(
         read_after_a_cut_and_again_after_the_file_has_come_back,
-        "... then summed, and once more after the file has come back",
+        "... then summed, and summed again after the file is restored",
     ),
-    Scenario(read_after_a_cut_that_was_undone_unseen, "... and extended by zeros before anybody looked"),
+    Scenario(read_after_a_cut_that_was_undone_unseen, "... and extended with zeros, then summed"),
     Scenario(read_after_a_cut_in_the_last_page, "The file loses 8 bytes of its last page"),
     Scenario(read_after_removal, "The file is removed"),
     Scenario(read_after_replacement, "The file is replaced by another one"),
-    Scenario(create_and_store_on_a_full_disk, "A file is made on a full disk (ext4), and filled", "ext4"),
+    Scenario(create_and_store_on_a_full_disk, "A file is created on a full disk (ext4) and filled", "ext4"),
     Scenario(create_and_store_on_a_full_disk, "... on a full tmpfs", "tmpfs"),
-    Scenario(store_into_a_hole_on_a_full_disk, "A sparse file is stored to; the disk (ext4) is full", "ext4"),
+    Scenario(store_into_a_hole_on_a_full_disk, "A sparse file is filled on a full disk (ext4)", "ext4"),
     Scenario(store_into_a_hole_on_a_full_disk, "... on a full tmpfs", "tmpfs"),
     Scenario(read_a_hole_on_a_full_disk, "A hole is read on a full tmpfs", "tmpfs"),
     Scenario(read_after_the_device_failed, "The device fails to read", "failing"),
-    Scenario(close_under_a_view, "The map is closed under an array that is in use"),
+    Scenario(close_under_a_view, "The map is closed while an array uses it"),
 )  # fmt: skip
 
 # -------------------------------------------------------------------------------------------------------------- runs
@@ -415,7 +415,7 @@ def mounted(folder: Path, *how: object) -> Iterator[None]:
 
 @contextmanager
 def place(disk: str) -> Iterator[Path]:
-    """A folder with the rows in FILE, on a disk of some kind."""
+    """Yield a folder on the given kind of disk, with the rows in FILE."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder, image = Path(name, "folder"), Path(name, "image")
         folder.mkdir()
@@ -438,14 +438,14 @@ def place(disk: str) -> Iterator[Path]:
 
 
 def run_here(number: int, name: str) -> None:
-    """One cell; what happened is printed last."""
+    """Run one cell and print its outcome on the last line."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         outcome = SCENARIOS[number].run(PEERS[name])
     except Exception as error:
         outcome = named(error)
     print(outcome, flush=True)
-    os._exit(0)  # whatever threads are still at it
+    os._exit(0)  # even if threads are still running
 
 
 def cell(number: int, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Work on files that are in the page cache: statements that do the same, timed in loops."""
+"""Benchmarks on files in the page cache: equivalent statements, timed in loops."""
 
 import ctypes
 import importlib.util
@@ -22,13 +22,13 @@ from contest import Turn
 
 from scikitplot.memmap import MemMap, batches
 
-SAMPLE = 0.002  # seconds that a contender runs per round: too short to be interrupted often
+SAMPLE = 0.002  # seconds per turn: short, so that few turns are interrupted
 SIZES = {"1 MiB": 1 << 20, "1 GiB": 1 << 30, "1 TiB": 1 << 40}  # of sparse files
-TABLE = 1 << 28  # bytes of the file that rows are gathered from
+TABLE = 1 << 28  # bytes of the file for gather
 BARE_CALLS = "bare system calls"
 OPTIONAL = ("h5py", "zarr", "tensorstore", "torch")
 HERE = [name for name in OPTIONAL if importlib.util.find_spec(name)]
-# scikit-plots brings a scikitplot.memmap of its own, so it runs in another environment, whose Python this names
+# scikit-plots has its own scikitplot.memmap, so it runs with the Python of another environment
 SCIKIT_PLOTS = "scikit-plots' MemoryMap"
 SCIKIT_PLOTS_PYTHON = os.environ.get("SCIKIT_PLOTS_PYTHON", "")
 MISSING = {*OPTIONAL, SCIKIT_PLOTS}.difference(HERE, [SCIKIT_PLOTS] if SCIKIT_PLOTS_PYTHON else [])
@@ -37,10 +37,10 @@ Names = dict[str, Any]
 
 
 class Work(NamedTuple):
-    """Statements that do the same; the first is ours. `most` is the largest ratio to `against` that is good enough."""
+    """Equivalent statements, ours first. The target: a ratio to `against` of at most `most`."""
 
     subject: str
-    prepare: Callable[[ExitStack], Names]  # makes what the statements name, which goes with the stack
+    prepare: Callable[[ExitStack], Names]  # creates the names in the statements; the stack cleans up
     statements: dict[str, str]
     against: str = ""
     most: float = 0.0
@@ -54,7 +54,7 @@ class Work(NamedTuple):
 
 
 def loop(work: Work, contender: str, names: Names) -> Callable[[int], float]:
-    """The seconds that so many calls take; the statement stands in the timed loop itself, not behind a call."""
+    """Return a function that times a number of runs; the loop contains the statement itself, not a call to it."""
     if contender == SCIKIT_PLOTS:
         return names["elsewhere"](work.contenders[contender])
     if contender != BARE_CALLS:
@@ -84,7 +84,7 @@ for number in sys.stdin:
 
 
 def elsewhere(stack: ExitStack, path: str, statement: str) -> Callable[[int], float]:
-    """The seconds that so many calls take in the environment of scikit-plots."""
+    """Return a function that times a number of runs in the environment of scikit-plots."""
     command = [SCIKIT_PLOTS_PYTHON, "-P", "-c", ELSEWHERE, path, statement]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     child = stack.enter_context(subprocess.Popen(command, text=True, **pipes))
@@ -98,7 +98,7 @@ def elsewhere(stack: ExitStack, path: str, statement: str) -> Callable[[int], fl
 
 
 def turn(timed: Callable[[int], float]) -> Turn:
-    timed(1)  # pages come into memory
+    timed(1)  # page faults
     once = timed(1)
     number = 1 + int(SAMPLE / (once if once > SAMPLE else timed(100) / 100))
     return lambda: timed(number) / number
@@ -108,7 +108,7 @@ def turn(timed: Callable[[int], float]) -> Turn:
 
 
 def numbers(stack: ExitStack) -> Names:
-    """1 MiB of float32."""
+    """1 MiB of float32, as each library opens it."""
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     path = os.path.join(folder, "numbers.f4")
     array = np.arange(1 << 18, dtype="<f4")
@@ -133,7 +133,7 @@ def numbers(stack: ExitStack) -> Names:
 
 
 def table(row: int) -> Callable[[ExitStack], Names]:
-    """Rows of `row` bytes, and 16 384 of their numbers; other ones in each round."""
+    """Rows of `row` bytes, and 16 384 random indices, different ones in each call."""
 
     def prepare(stack: ExitStack) -> Names:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -152,7 +152,7 @@ def table(row: int) -> Callable[[ExitStack], Names]:
 
 
 def others(stack: ExitStack, array: np.ndarray, path: str) -> Names:
-    """The same numbers as each library that is installed has them: in rows of the table, uncompressed."""
+    """The same array as stored by each installed library: uncompressed, in chunks of whole rows."""
     folder, names = os.path.dirname(path), {}
     chunks = (max((1 << 20) // array[:1].nbytes, 1), *array.shape[1:])
     if "h5py" in HERE:
@@ -183,7 +183,7 @@ def others(stack: ExitStack, array: np.ndarray, path: str) -> Names:
 
 
 def sizes(stack: ExitStack) -> Names:
-    """Sparse files of which only the size differs."""
+    """Sparse files that differ only in size."""
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     names: Names = {"os": os, "mmap": mmap, "MemMap": MemMap, "pickle": pickle, "batches": batches}
     for label, size in SIZES.items():
@@ -273,8 +273,8 @@ def gather(row: int, most: float) -> Work:
         {
             "MemMap": "mm.gather(next(some))",
             "np.take": "array.take(next(some), axis=0)",
-            "np.take, halves in 2 threads": "list(pool.map(lambda half: array.take(half, 0), np.split(next(some), 2)))",
-            "as many rows in a row": "array[: len(next(some))].copy()",
+            "np.take, 2 threads": "list(pool.map(lambda half: array.take(half, 0), np.split(next(some), 2)))",
+            "one contiguous copy": "array[: len(next(some))].copy()",
             "numpy.memmap": "memmap[next(some)]",
             "h5py": "h5[np.unique(next(some))]",
             "zarr": "za.oindex[next(some)]",
@@ -294,7 +294,7 @@ ANONYMOUS = Work(
     numbers,
     {
         "MemMap": "mm = MemMap.anonymous(1 << 28); mm[:] = 1; mm.close()",
-        "MemMap, small pages": "mm = MemMap.anonymous(1 << 28); mm.advise('random'); mm[:] = 1; mm.close()",
+        "MemMap, no huge pages": "mm = MemMap.anonymous(1 << 28); mm.advise('random'); mm[:] = 1; mm.close()",
         "ndarray": "np.empty(1 << 28, 'u1')[:] = 1",
         "mmap": "m = mmap.mmap(-1, 1 << 28); np.frombuffer(m, 'u1')[:] = 1; m.close()",
         "torch": "torch.empty(1 << 28, dtype=torch.uint8).fill_(1)",
@@ -303,7 +303,7 @@ ANONYMOUS = Work(
 
 
 def growth(subject: str, statements: dict[str, str], against: str = "MemMap, 1 MiB", most: float = 1.15) -> Work:
-    """Work that should take no longer on a larger file; 1.15 leaves room for noise."""
+    """Work whose time must not grow with the file; a ratio of 1.15 allows for noise."""
     contenders = {
         f"{contender}, {size}": statement.replace("SIZE", size.replace(" ", ""))
         for size in reversed(SIZES)
@@ -312,7 +312,7 @@ def growth(subject: str, statements: dict[str, str], against: str = "MemMap, 1 M
     return Work(f"{subject} by size", sizes, contenders, against, most)
 
 
-# Linux passes over an entry of the page table per GiB, twice, when it unmaps, and so does every mapping of that size.
+# To unmap, Linux walks one page-table entry per GiB, twice: so the bound is mmap on a file of the same size.
 OPEN_GROWTH = growth(
     "open + close",
     {"MemMap": "MemMap.open(path_SIZE, dtype='<f4').close()", "mmap": OPEN_MMAP.replace("path", "path_SIZE")},
@@ -334,7 +334,7 @@ ALL = (
 
 
 class Subject:
-    """An asv benchmark of one piece of work: a thousand calls by each contender."""
+    """An asv benchmark of one Work: a thousand calls per contender."""
 
     work: Work
     calls = 1000

@@ -1,4 +1,4 @@
-"""Sphinx configuration. The package is documented as installed; nothing is fetched from the network."""
+"""Sphinx configuration. It documents the installed package and fetches nothing from the network."""
 
 import re
 import subprocess
@@ -17,12 +17,12 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
 exclude_patterns = ["_build", "_lanes.rst", "user_guide/_scenarios.rst"]
 default_role = "py:obj"
 nitpicky = True
-# NumPy, and parameters and attributes, have no page here; what should have one (MemMap.close) is still checked
+# NumPy, parameters and attributes have no page here; names that should have one (MemMap.close) are still checked
 nitpick_ignore_regex = [("py:obj", r"(numpy\.)?[a-z_]+")]
 
 autosummary_generate = True
-autodoc_typehints = "none"  # numpydoc sections say the types
-autodoc_class_signature = "separated"  # MemMap is not called
+autodoc_typehints = "none"  # the numpydoc sections give the types
+autodoc_class_signature = "separated"  # MemMap has no constructor to show
 numpydoc_show_class_members = False  # reference.rst lists them by subject
 
 html_theme = "pydata_sphinx_theme"
@@ -31,13 +31,13 @@ html_theme_options = {"navbar_align": "left", "show_toc_level": 2, "secondary_si
 html_sidebars = {"release_notes": [], "reference": []}
 
 
-# what the lanes of tools/ci reported on this machine
+# the test runs (tools/ci) recorded on this machine
 lanes = subprocess.run([sys.executable, ROOT / "tools" / "ci" / "report.py", "table"], capture_output=True, check=True)
 (ROOT / "doc" / "_lanes.rst").write_bytes(lanes.stdout)
 
 
 def markdown_to_rst(app, path, docname, content):
-    """Turn the little Markdown that CHANGELOG.md uses into reStructuredText."""
+    """Convert the subset of Markdown in CHANGELOG.md to reStructuredText."""
     if path.suffix == ".md":
         text = re.sub(r"`([^`]+)`", r"``\1``", content[0])
         text = re.sub(r"\[([^]]+)\]\((\S+)\)", r"`\1 <\2>`__", text)

@@ -1,4 +1,4 @@
-"""Open a file, read bytes and rows of it, close it."""
+"""Open a file, read bytes and rows, close it."""
 
 import tempfile
 from pathlib import Path
@@ -13,9 +13,9 @@ with tempfile.TemporaryDirectory() as folder:
 
     with MemMap.open(path, dtype="<f4", shape=(-1, 384)) as mm:
         value = mm.read_at(offset=128, size=4)  # bytes, copied
-        row = mm[10].copy()  # mm[10] is a view: copied, as it is kept
-        mean = mm[100:200].mean()  # a view of 100 rows, gone once the mean is there
-        batch = mm.gather([5, 1, 99, -1])  # rows by number, copied
+        row = mm[10].copy()  # mm[10] is a view; copy what you keep
+        mean = mm[100:200].mean()  # a temporary view of 100 rows
+        batch = mm.gather([5, 1, 99, -1])  # rows by index, copied
 
     print(value, row[:3], mean, batch.shape)
     assert np.frombuffer(value, dtype="<f4") == 32

@@ -1,4 +1,4 @@
-"""Data behind headers, in records, in Fortran order: a parser finds the layout, MemMap maps it."""
+"""Map data behind a header, in Fortran order, in packed records."""
 
 import tempfile
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from scikitplot.memmap import MemMap
 
 with tempfile.TemporaryDirectory() as folder:
-    # a .npy file: NumPy reads the header, and says where the numbers start and how they lie
+    # a .npy file: NumPy parses the header, which gives dtype, shape, order and offset
     table = np.asfortranarray(np.arange(12, dtype="<f4").reshape(3, 4))
     path = Path(folder, "table.npy")
     np.save(path, table)
@@ -20,7 +20,7 @@ with tempfile.TemporaryDirectory() as folder:
         assert np.array_equal(mm, table)
         print(mm)
 
-    # records, packed without padding: fields lie unaligned, and NumPy reads them all the same
+    # packed records: the fields are unaligned, which NumPy handles
     star = np.dtype([("id", "<i8"), ("magnitude", "<f4"), ("flag", "u1")])
     path = Path(folder, "stars.bin")
     path.write_bytes(b"HEADER" + np.array([(7, 1.5, 0), (9, -1.25, 1)], dtype=star).tobytes())
@@ -28,7 +28,7 @@ with tempfile.TemporaryDirectory() as folder:
         assert mm["magnitude"].tolist() == [1.5, -1.25]
         assert mm[1]["id"] == 9
 
-    # the same bytes under another layout
+    # the same bytes with another dtype and shape
     path = Path(folder, "words.bin")
     path.write_bytes(bytes(range(16)))
     with MemMap.open(path) as mm:

@@ -1,4 +1,4 @@
-"""Who keeps the mapping alive: close, with, detach, revoke."""
+"""How long the mapping lives: close, with, detach, revoke."""
 
 import tempfile
 import warnings
@@ -10,7 +10,7 @@ from scikitplot.memmap import MemMap, open_maps
 
 
 def column(path):
-    """Return mapped memory: the array keeps it alive, and the last array to go unmaps it."""
+    """Return a mapped array. The file is unmapped when the last array over it is freed."""
     return MemMap.open(path, dtype="<f8").detach()
 
 
@@ -18,7 +18,7 @@ with tempfile.TemporaryDirectory() as folder:
     path = Path(folder, "column.f8")
     np.arange(1000, dtype="<f8").tofile(path)
 
-    # close() refuses while something else can still reach the memory
+    # close() refuses while a view is alive
     mm = MemMap.open(path, dtype="<f8")
     part = mm[10:20]
     try:
@@ -29,19 +29,19 @@ with tempfile.TemporaryDirectory() as folder:
     del part
     mm.close()
 
-    # what a closed map answers
+    # a closed map keeps its attributes, but has no data
     assert mm.shape == (1000,)
     try:
         mm[0]
     except ValueError as error:
         print(error)
 
-    # detach() hands the memory over
+    # detach() transfers ownership to an array
     numbers = column(path)
     assert numbers[-1] == 999
     assert open_maps() == []
 
-    # a view that outlives its with block owns the mapping from then on, and a ResourceWarning says so
+    # a view that outlives the with block keeps the mapping alive, with a ResourceWarning
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with MemMap.open(path, dtype="<f8") as mm:
@@ -49,7 +49,7 @@ with tempfile.TemporaryDirectory() as folder:
     assert kept[4] == 4
     print(caught[0].message)
 
-    # revoke lets go of the file now; the views that are left read zeros
+    # revoke closes the file now; the remaining views read zeros
     mm = MemMap.open(path, dtype="<f8")
     last = mm[-1:]
     with warnings.catch_warnings(record=True) as caught:
@@ -58,4 +58,4 @@ with tempfile.TemporaryDirectory() as folder:
     assert last[0] == 0
     print(caught[0].message)
 
-    del numbers, kept  # Windows removes no file that is mapped
+    del numbers, kept  # Windows cannot remove a mapped file

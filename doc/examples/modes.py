@@ -1,4 +1,4 @@
-"""What each mode does with the file, and where a write goes."""
+"""What each mode does with the file, and where writes go."""
 
 import tempfile
 from pathlib import Path
@@ -8,34 +8,34 @@ from scikitplot.memmap import MemMap
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder, "counts.i4")
 
-    # "x+": make a file that does not exist yet, at its full size and filled with zeros
+    # "x+": create a new file at its full size, filled with zeros
     with MemMap.open(path, "x+", dtype="<i4", shape=(3, 2)) as mm:
         mm[:] = [[1, 2], [3, 4], [5, 6]]
         mm.flush()  # on return, the data survives a power cut
 
-    # "r": nobody can write, not through a view either
+    # "r": read-only, and so are the views
     with MemMap.open(path, dtype="<i4", shape=(-1, 2)) as mm:
         try:
             mm[0] = 0
         except ValueError as error:
             print(error)
 
-    # "c": write to private memory, the file stays as it is
+    # "c": writes go to private copy-on-write memory
     with MemMap.open(path, "c", dtype="<i4", shape=(-1, 2)) as mm:
         mm[:] *= -1
         assert mm[2].tolist() == [-5, -6]
 
-    # "r+": write to the file, and let it grow
+    # "r+": write to the file, and append to it
     with MemMap.open(path, "r+", dtype="<i4", shape=(-1, 2)) as mm:
         assert mm[2].tolist() == [5, 6]
         mm.append([7, 8])
         assert mm.shape == (4, 2)
 
-    # "w+": a new file takes the name
+    # "w+": replace the file by a new one
     with MemMap.open(path, "w+", dtype="<i4", shape=1) as mm:
         assert mm[0] == 0
 
-    # without a file
+    # anonymous memory, without a file
     with MemMap.anonymous((1000, 1000), dtype="f8") as mm:
         mm[10] = 1.5
         print(mm, mm[10].sum())
