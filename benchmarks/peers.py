@@ -97,7 +97,7 @@ def picture(found: list[Line], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path(), help="folder for the cold file, on the disk to be measured")
+    parser.add_argument("--folder", type=Path, default=Path(), help="folder for the cold file; selects the disk")
     parser.add_argument("--gib", type=float, default=8, help="size of the cold file; 0 skips cold files")
     parser.add_argument("--read-ahead", type=int, help="KiB, for cold files only; needs root, restored at the end")
     parser.add_argument("--write", type=Path, help="folder for the table and the plot")

@@ -1,4 +1,4 @@
-"""Refuse a wheel that carries what it should not, lacks what it should have, or needs libraries from outside."""
+"""Refuse a wheel with unexpected files, missing files, or dependencies on outside libraries."""
 
 import re
 import subprocess
@@ -31,7 +31,7 @@ with zipfile.ZipFile(wheel) as archive, tempfile.TemporaryDirectory() as folder:
         problems += [f"{name} exports {symbol}" for symbol in exported if not symbol.startswith("PyInit_")]
 
 shown = subprocess.run([sys.executable, "-m", "auditwheel", "show", wheel], capture_output=True, text=True, check=True)
-tag = re.search(r'"manylinux_\w+"', shown.stdout)  # as new as the system that it was built on
+tag = re.search(r'"manylinux_\w+"', shown.stdout)  # depends on the system it was built on
 if tag is None:
     problems.append(shown.stdout)
 print(f"{wheel.name}: {wheel.stat().st_size} bytes, {len(names)} files, {tag and tag[0]}")

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Compile and link for macOS, which nothing here can run; for Linux with musl, whose static program runs here.
-# Zig brings the headers and libraries of all of them.
+# Cross-compile and link with Zig, which ships the headers and libraries of its targets: for macOS, which cannot be run
+# here, and for Linux with musl, whose static test programs are run.
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 zig_version=0.17.1
 
 zig() { "$tools/bin/python" -m ziglang "$@"; }
 
-c_layer() { # TARGET: into $work/TARGET
+c_layer() { # TARGET: build the C tests as $work/TARGET-TEST
     local test
     for test in region fault_posix; do
         zig cc -target "$1" -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -I"$platform" \
@@ -14,7 +14,7 @@ c_layer() { # TARGET: into $work/TARGET
     done
 }
 
-# The C that Cython writes, with the options of the project's own build.
+# Generate Cython's C files with the options of the normal build.
 generate() {
     local targets
     meson setup "$work/build" "$root" || return

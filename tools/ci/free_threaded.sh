@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Build CPython without the GIL from Debian's copy of its sources, and run all tests there: in eight threads, each
-# of which runs every test that may be run so.
+# Build free-threaded CPython from Debian's copy of its sources, and run all tests with it. Tests that allow it run in
+# eight threads at once.
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
-export PIP_NO_COMPILE=1 # modules are compiled when they are imported
+export PIP_NO_COMPILE=1 # modules are compiled on import
 unset PYTHONDONTWRITEBYTECODE
-version=3.13.5 # that of Debian trixie
+version=3.13.5 # the version in Debian trixie
 configure=(--disable-gil --with-ensurepip=install --disable-test-modules)
 needed=(gcc make xz-utils libbz2-dev libffi-dev liblzma-dev libssl-dev zlib1g-dev)
 lane="Linux x86_64, free-threaded CPython 3.13t"
@@ -15,7 +15,7 @@ build_python() { # FOLDER
     cd "$work/python"
     debian_source trixie python3.13
     tar -xf "python3.13_$version.orig.tar.xz" --strip-components 1
-    ./configure -q --prefix="$1" "${configure[@]}" >/dev/null # an interpreter that is moved finds its library
+    ./configure -q --prefix="$1" "${configure[@]}" >/dev/null # the interpreter finds its library after a move
     make -s -j2 >log 2>&1 || { tail -n 50 log; return 1; }
     make -s install >log 2>&1 || { tail -n 50 log; return 1; }
 }
@@ -25,16 +25,16 @@ python=$(cached "cpython-$version" "${configure[*]}" build_python)/bin/python3.1
 "$python" -m venv "$work/venv"
 export PATH=$work/venv/bin:$PATH
 pip install 'pip>=25.1'
-# wheels only: the newest NumPy and hypothesis have none for 3.13t, so that their last ones that have are taken
+# wheels only: pip picks the last NumPy and hypothesis that have a wheel for 3.13t
 cd "$root"
 pip install --only-binary :all: --group build --group test pytest-run-parallel
 pip wheel --no-build-isolation --no-deps --wheel-dir "$work/dist" .
 pip install --no-deps "$work"/dist/*.whl
 note=$(python -c 'import hypothesis, numpy; print(f"NumPy {numpy.__version__}, hypothesis {hypothesis.__version__}")')
 
-cd "$work" # away from the sources, so that the installed package is the one that is imported
+cd "$work" # away from the sources, so that the installed package is imported
 status=0
-# what may not run many times at once runs once; the threads of a hypothesis test would wait for a lock of hypothesis
+# tests that are not thread-safe run once; so do hypothesis tests, whose threads would wait for a lock of hypothesis
 pytest -c "$root/pyproject.toml" -o cache_dir="$work/cache" --junit-xml "$work/junit.xml" --parallel-threads=8 \
     --mark-hypothesis-as-unsafe "$root/tests" | tee "$work/log" || status=1
 parallel=$(sed -n 's/^Collected \([0-9]*\) items to run in parallel$/\1/p' "$work/log")

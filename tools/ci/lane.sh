@@ -1,8 +1,8 @@
-# lane.sh - what the lanes share; they source it. A lane is a script that tests the project on one platform, can be
-# called alone, and reports what it ran.
+# lane.sh - code shared by the lanes, which source it. A lane is a script that tests the project on one platform. It can
+# be called alone, and reports what it ran.
 # shellcheck shell=bash
 set -euo pipefail
-shopt -s inherit_errexit # so that `cached` keeps nothing that is half made
+shopt -s inherit_errexit # so that `cached` keeps no incomplete folder
 export LC_ALL=C.UTF-8 # file names are UTF-8, under Wine too
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -11,9 +11,9 @@ platform=$root/scikitplot/memmap/_platform
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/scikit-plots-memmap
 mkdir -p "$cache"
 work=$(mktemp -d)
-chmod a+rx "$work" # some tests go on as another user
+chmod a+rx "$work" # some tests switch to another user
 remove=("$work")
-trap clean_up EXIT # when a signal ends the lane, too
+trap clean_up EXIT # also when a signal kills the lane
 
 descendants() { # PID
     local child
@@ -31,8 +31,8 @@ clean_up() {
 }
 
 # cached NAME KEY COMMAND...
-# Print the folder that COMMAND fills, given its path as last argument, once for every KEY (which names all that goes
-# into it: versions, checksums, the text of a script).
+# Print the path of a cached folder. If there is none for KEY, run COMMAND with the path as last argument to fill it.
+# KEY contains all that the contents depend on: versions, checksums, the text of a script.
 cached() {
     local folder
     folder=$cache/$1-$(printf %s "$2" | sha256sum | cut -c1-12)
@@ -49,7 +49,7 @@ cached() {
 }
 
 # system_packages COMMAND PACKAGE...
-# Install Debian packages unless COMMAND is there already.
+# Install Debian packages unless COMMAND exists.
 system_packages() {
     if command -v "$1" >/dev/null; then return; fi
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -64,11 +64,16 @@ system_packages() {
 }
 
 # debian_source SUITE PACKAGE
-# Download the upstream sources of a Debian package into the current folder. Apt checks who signed them; its own settings
-# stay as they are.
+# Download the upstream sources of a Debian package into the current folder. Apt verifies the signature; the system's
+# apt configuration is not changed.
 debian_source() {
+<<<<<<< HEAD
     local apt_get mirror
     # shellcheck disable=SC2016 # the words of apt
+=======
+    local apt mirror
+    # shellcheck disable=SC2016 # variables of apt
+>>>>>>> 5e4e8ef (CI scripts: comments in plain words)
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/*$')
     echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $1 main" >sources.list
     mkdir -p apt/partial
@@ -88,7 +93,7 @@ find_python() {
     return 1
 }
 
-# venv PACKAGE... FOLDER: a virtual environment for `cached`, whose scripts name the folder's final path.
+# venv PACKAGE... FOLDER: create a virtual environment for `cached`; its scripts contain the folder's final path.
 venv() {
     local folder=${*: -1}
     "$(find_python 3.11)" -m venv "$folder"
@@ -97,5 +102,5 @@ venv() {
     grep -lI '^#!' "$folder"/bin/* | xargs sed -i --follow-symlinks "1s|$folder|${folder%.part}|"
 }
 
-# report ...: record what was run, see report.py.
+# report ...: record what was run; see report.py.
 report() { python3 "$root/tools/ci/report.py" "$@"; }

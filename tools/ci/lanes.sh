@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run the lanes, or those named ("windows", "sanitizers address"), as many at once as there are processors, and print
-# what they reported as one table.
+# Run all lanes or those named ("windows", "sanitizers address"), one per processor at a time, and print their reports
+# as one table.
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 export root work MEMMAP_REPORTS=${MEMMAP_REPORTS:-$root/build/lanes}
 if [ $# = 0 ]; then

@@ -1,4 +1,4 @@
-/* mend_emulator.c - what qemu-user 7.2 does wrong; loaded before the C library. */
+/* mend_emulator.c - works around bugs of qemu-user 7.2; preloaded before the C library. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
@@ -6,7 +6,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* It fills in a flag for each page of the system below. Here one of those is enough; the last page may lack some. */
+/* mincore: qemu writes one flag per host page, not per guest page. A guest page counts as resident if one of its host
+ * pages is; the last guest page may have fewer. */
 int mincore(void *address, size_t size, unsigned char *flags)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -23,13 +24,13 @@ int mincore(void *address, size_t size, unsigned char *flags)
 
 #ifdef __s390x__
 
-/* It forgets the nanoseconds. */
+/* fstat: qemu drops the nanoseconds. */
 struct stat;
 int fstat(int fd, struct stat *st) { return (int)syscall(SYS_newfstatat, fd, "", st, AT_EMPTY_PATH); }
 int fstat64(int fd, struct stat *st) { return fstat(fd, st); }
 
-/* It hands over the halves of the address of a SIGBUS in the order of the CPU below. */
-int __sigaction(int, const struct sigaction *, struct sigaction *); /* the C library's own */
+/* SIGBUS: qemu passes the two halves of si_addr in the byte order of the host. */
+int __sigaction(int, const struct sigaction *, struct sigaction *); /* in the C library */
 static struct sigaction wanted;
 
 static void on_sigbus(int number, siginfo_t *info, void *context)

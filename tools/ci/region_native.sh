@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Build the C layer of this system by itself and test it: plain, then with the address and undefined-behaviour checkers.
+# Build and test the C layer alone on this system: plain, then with ASan and UBSan.
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 shm=
-# on tmpfs a file can grow to a size that cannot be mapped
+# on tmpfs a file can grow larger than what can be mapped
 if [ -w /dev/shm ]; then shm=$(mktemp -d /dev/shm/region.XXXXXX); remove+=("$shm"); fi
 
 check() { # NAME FLAGS...

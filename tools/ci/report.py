@@ -1,11 +1,11 @@
-"""What the lanes ran: recorded by each, shown as one table.
+"""Record what a lane ran; show all records as one table.
 
-report.py pytest LANE JUNIT_XML [NOTE]           a test suite, from the file that `pytest --junit-xml` writes
+report.py pytest LANE JUNIT_XML [NOTE]           a test suite, from the output of `pytest --junit-xml`
 report.py counts LANE LOG [NOTE]                 C tests, from lines "N passed, M failed" and "skipped, REASON: TEST"
 report.py compiled LANE [NOTE]                   compiled and linked, never run
 report.py table                                  print the table, as reStructuredText
 
-A record replaces the one of the same lane. One that shows a failure is kept, and makes the command fail.
+A record replaces the previous one of the same lane. If it contains a failure, it is written and the command fails.
 """
 
 import json

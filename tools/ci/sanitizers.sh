@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
 # Run the tests under gcc's sanitizers and under valgrind.  Usage: sanitizers.sh [address|thread|valgrind]...
+<<<<<<< HEAD
 # Each has to find planted mistakes first, in the same process set-up as the tests.
+=======
+# Each first has to find planted bugs, in the same process set-up as the tests.
+# shellcheck source-path=SCRIPTDIR
+>>>>>>> 5e4e8ef (CI scripts: comments in plain words)
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 gcc=${CC:-gcc}
 system_packages "$gcc" gcc libc6-dev
 findings=$work/findings
-mkdir -m 777 "$findings" # some tests go on as another user
+mkdir -m 777 "$findings" # some tests switch to another user
 
 runtime() { realpath "$("$gcc" -print-file-name="$1")"; }
 
-# Build the package and the planted mistakes for the checker.
+# Build the package and the planted bugs for the checker.
 build() { # FLAGS...
     local flags=$*
     echo "Building with ${flags:-no checks}"
@@ -21,12 +26,12 @@ build() { # FLAGS...
     "$gcc" -std=gnu11 -O1 -g $flags -shared -fPIC "$root/tests/platform/canary.c" -o "$work/canary-$checker.so"
 }
 
-# Python as the checker wants it: the interpreter itself and no shim, away from the sources.
+# Run Python under the checker: the interpreter itself, not a shim, away from the sources.
 launch() { (cd "$work" && PYTHONPATH=$package CI=true "${before[@]}" "$work/venv/bin/python" "$@"); }
 
 forget_findings() { find "$findings" -type f -delete; }
 
-# must_find WHAT MISTAKE: the checker has to say WHAT when two threads make that mistake, see canary.c.
+# must_find TEXT BUG: the checker has to report TEXT when two threads run that bug of canary.c.
 must_find() {
     launch - "$work/canary-$checker.so" "$2" >"$findings/output" 2>&1 <<'END' || true
 import ctypes, sys, threading
@@ -45,7 +50,7 @@ END
     forget_findings
 }
 
-# run_tests LANE NOTE TESTS...: all pass, and the checker finds nothing, not even in a process that a test started.
+# run_tests LANE NOTE TESTS...: run tests; fail if the checker finds anything, also in processes started by tests.
 run_tests() {
     local status=0 results=$work/$checker.xml
     launch -m pytest -q -p no:cacheprovider -c "$root/pyproject.toml" --junit-xml="$results" "${@:3}" || status=$?
@@ -59,10 +64,10 @@ run_tests() {
 }
 
 check_address() {
-    # CPython never frees some of what it allocates; its own allocator would hide overruns between small blocks
+    # CPython never frees some allocations; its own allocator would hide overruns between small blocks
     before=(env PYTHONMALLOC=malloc "LD_PRELOAD=$(runtime libasan.so) $(runtime libubsan.so)"
         ASAN_OPTIONS="detect_leaks=0:handle_sigbus=0:log_path=$findings/asan"
-        UBSAN_OPTIONS=print_stacktrace=1) # it writes to the standard error, and ends the process
+        UBSAN_OPTIONS=print_stacktrace=1) # writes to standard error and kills the process
     build -fsanitize=address,undefined -fno-sanitize-recover=all
     must_find heap-buffer-overflow write_past_the_end
     must_find "signed integer overflow" overflow
@@ -71,10 +76,10 @@ check_address() {
 
 check_thread() {
     local tests log=$work/users.log flags
-    # the interpreter is not instrumented, but its lock is made of calls that are watched
+    # the interpreter is not instrumented, but TSan intercepts the calls that make up its lock
     before=(setarch -R env "LD_PRELOAD=$(runtime libtsan.so)"
         TSAN_OPTIONS="handle_sigbus=0:report_signal_unsafe=0:suppressions=$root/tools/ci/tsan.supp:print_suppressions=0:log_path=$findings/tsan")
-    setarch -R true 2>/dev/null || before=("${before[@]:2}") # not in every container; only some kernels need it
+    setarch -R true 2>/dev/null || before=("${before[@]:2}") # not allowed in every container; only some kernels need it
     build -fsanitize=thread
     must_find "data race" race
     mapfile -t tests < <(grep -lE 'in_threads|threading' "$root"/tests/test_*.py)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Build the sdist, from it a wheel for each Python, look into it, and test it away from the sources.
+# Build the sdist, build a wheel from it for each Python, check the wheel, and test it away from the sources.
 # Usage: wheels.sh [VERSION[,CONSTRAINT]...]...
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
-export PIP_NO_COMPILE=1 # modules are compiled when they are imported
+export PIP_NO_COMPILE=1 # modules are compiled on import
 unset PYTHONDONTWRITEBYTECODE
 
 build_sdist() {

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Build the wheel for Windows with GCC and run all tests of it in Windows CPython, under Wine.  Usage: windows.sh [3.13]
+# Build the Windows wheel with GCC, and run all tests with it in Windows CPython under Wine.  Usage: windows.sh [3.13]
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 . "$root/tools/ci/wine.sh"
 version=${1:-3.11}
 tag=${version/./}
-case $version in # where Debian has the sources, and the checksum of the wheel that brings the interpreter
+case $version in # the Debian suite with the sources; the checksum of the wheel with the interpreter
     3.11) suite=bookworm sha256=37acfb92655c4226879f95c988e2ef1449a53c54486d6c1ebc00e2772429af82 ;;
     3.13) suite=trixie sha256=0e505261bb58d8402d0099c291f1a3459acfdd38f3e7d666e72aa2e1ea5dc46f ;;
     *) echo "windows.sh knows Python 3.11 and 3.13, not $version" >&2; exit 1 ;;
@@ -18,8 +18,8 @@ pip_for_windows() { # COMMAND ARGUMENT...
     python -m pip "$1" --platform win_amd64 --python-version "$version" --only-binary :all: "${@:2}"
 }
 
-# The interpreter's libraries as python.org signed them come from a wheel that ships them, the modules in Python and
-# the headers from the sources.
+# The interpreter's libraries, signed by python.org, come from a wheel that ships them; the Python modules and headers
+# come from the sources.
 make_python() { # FOLDER
     echo "Putting Windows CPython $version together"
     mkdir "$work/parts"
@@ -27,7 +27,7 @@ make_python() { # FOLDER
     pip_for_windows download --no-deps panda3d==1.10.16
     echo "$sha256 $(ls panda3d-*.whl)" | sha256sum --check --quiet
     python -m zipfile -e panda3d-*.whl .
-    # not those of the free-threaded build; no C library, Wine has one; not _wmi, which asks Wine for what it lacks
+    # without the free-threaded build, the C library (Wine has one), and _wmi (which needs what Wine lacks)
     rm -f deploy_libs/*.cp*t-win_amd64.pyd deploy_libs/api-ms-* deploy_libs/_wmi*
     mkdir "$1/DLLs" "$1/Lib" "$1/include"
     mv deploy_libs/python3*.dll deploy_libs/[Vv][Cc]* "$1"
@@ -47,8 +47,8 @@ make_python() { # FOLDER
     lend_numpy_functions "$1"
 }
 
-# Let NumPy take its mathematical functions from a library of ours that has what Wine's C library lacks and refers to
-# it for all others. The name is as long as the one that it replaces in the files.
+# Make NumPy import its mathematical functions from a library of ours. It defines those that Wine's C library lacks, and
+# forwards all others to it. Its name has the same length as the name that it replaces in the files.
 lend_numpy_functions() { # FOLDER
     local files shim=complex-functions-for-wine.dll
     mapfile -t files < <(find "$1/Lib/site-packages/numpy" -name '*.pyd')
@@ -57,7 +57,7 @@ lend_numpy_functions() { # FOLDER
     {
         echo EXPORTS
         x86_64-w64-mingw32-nm -g --defined-only math.o | sed -n 's/.* T wine_\(.*\)/\1 = wine_\1/p'
-        python - "${files[@]}" <<'END' # objdump does not read all of these tables
+        python - "${files[@]}" <<'END' # objdump cannot read all of these import tables
 import sys
 from pefile import DIRECTORY_ENTRY, PE
 for path in sys.argv[1:]:
@@ -68,7 +68,7 @@ for path in sys.argv[1:]:
             for name in (wanted.name.decode() for wanted in library.imports):
                 print(f"{name} = ucrtbase.{name}")
 END
-    } | awk '!seen[$1]++' >math.def # the first of a name
+    } | awk '!seen[$1]++' >math.def # the first entry of each name
     "$cc" -shared -static-libgcc math.o math.def -o "$1/$shim"
     LC_ALL=C sed -i "s/api-ms-win-crt-math-l1-1-0\.dll/$shim/" "${files[@]}"
 }
@@ -111,13 +111,13 @@ END
 windows=$(cached "windows-python-$version" "$(cat "${BASH_SOURCE[0]}" "$root/tools/ci/wine_math.c"; grep '^test = ' "$root/pyproject.toml")" make_python)
 build_wheel
 pip_for_windows install --no-deps --target "$work/site" "$work"/dist/*.whl
-export MEMMAP_DATA=${MEMMAP_DATA:-$cache/data} # there is no pip under Wine that could fetch it
+export MEMMAP_DATA=${MEMMAP_DATA:-$cache/data} # there is no pip under Wine to download it
 python "$root/tests/real_data.py" >/dev/null
 
-cd "$work" # away from the sources, so that the wheel is what is tested
+cd "$work" # away from the sources, so that the wheel is tested
 export PYTHONPATH=Z:$work/site PYTHONDONTWRITEBYTECODE=1 MEMMAP_DATA=Z:$MEMMAP_DATA
 wine "$windows/python.exe" -m pytest -c "Z:$root/pyproject.toml" -p no:cacheprovider \
-    --basetemp "Z:$work/tmp" --junit-xml "Z:$work/tests.xml" "Z:$root/tests" || true # the report says what failed
+    --basetemp "Z:$work/tmp" --junit-xml "Z:$work/tests.xml" "Z:$root/tests" || true # the report shows failures
 numpy_version=$(basename "$windows"/Lib/site-packages/numpy-*.dist-info .dist-info)
 report pytest "Windows CPython $version under Wine, GCC build" "$work/tests.xml" \
-    "Wine $wine_version, ${numpy_version/-/ }, complex functions that Wine lacks from a library of ours"
+    "Wine $wine_version, ${numpy_version/-/ }, with our own library for complex functions that Wine lacks"

@@ -1,6 +1,6 @@
-/* wine_math.c - the complex functions that NumPy imports from the C library of Windows and that Wine lacks.
+/* wine_math.c - complex functions that NumPy imports from the Windows C library and Wine lacks.
  *
- * As that library has them: a complex number is a struct of two, and a long double is a double. */
+ * With the types of that library: a complex number is a struct of two, and a long double is a double. */
 #include <complex.h>
 
 typedef struct { float real, imag; } float_pair;
