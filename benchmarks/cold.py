@@ -2,7 +2,7 @@
 
 Before each turn the file is evicted, and the eviction is verified. Sequential reads use a randomly drawn part of the
 file in each turn, because the disk of a virtual machine may have a cache of its own. Compare figures within one run
-only: disks are shared and throttled. fio, if installed, reads the same amount past the page cache: what the disk can
+only: disks are shared and throttled. fio, if installed, reads the same amount without the page cache: what the disk can
 deliver.
 """
 

@@ -54,7 +54,7 @@ def record(lane, result, note=""):
 def table():
     rows = sorted((json.loads(path.read_text()) for path in FOLDER.glob("*.json")), key=lambda row: row["lane"])
     if not rows:
-        return "No lane has run on the machine that built this page."
+        return "No test run is recorded on the machine that built this page."
     lines = [".. list-table::", "   :header-rows: 1", ""]
 
     def add(*cells):
