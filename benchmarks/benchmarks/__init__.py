@@ -1,4 +1,4 @@
-"""The asv suite. What it runs is defined one folder up."""
+"""The asv suite; its benchmarks are defined one folder up."""
 
 import sys
 from pathlib import Path

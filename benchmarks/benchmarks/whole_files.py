@@ -9,7 +9,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 class Cold:
-    """Seconds of one turn, each of which starts with a file that is not in memory."""
+    """Seconds of one turn, which starts with a cold file."""
 
     params = [f"{subject}: {contender}" for subject, contenders in WORKS.items() for contender in contenders]  # noqa: RUF012
     param_names = ("turn",)
