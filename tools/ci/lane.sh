@@ -67,13 +67,8 @@ system_packages() {
 # Download the upstream sources of a Debian package into the current folder. Apt verifies the signature; the system's
 # apt configuration is not changed.
 debian_source() {
-<<<<<<< HEAD
     local apt_get mirror
-    # shellcheck disable=SC2016 # the words of apt
-=======
-    local apt mirror
     # shellcheck disable=SC2016 # variables of apt
->>>>>>> 5e4e8ef (CI scripts: comments in plain words)
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/*$')
     echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $1 main" >sources.list
     mkdir -p apt/partial

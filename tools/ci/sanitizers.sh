@@ -1,11 +1,6 @@
 #!/usr/bin/env bash
 # Run the tests under gcc's sanitizers and under valgrind.  Usage: sanitizers.sh [address|thread|valgrind]...
-<<<<<<< HEAD
-# Each has to find planted mistakes first, in the same process set-up as the tests.
-=======
 # Each first has to find planted bugs, in the same process set-up as the tests.
-# shellcheck source-path=SCRIPTDIR
->>>>>>> 5e4e8ef (CI scripts: comments in plain words)
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 gcc=${CC:-gcc}
 system_packages "$gcc" gcc libc6-dev
