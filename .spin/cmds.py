@@ -19,7 +19,9 @@ def build(editable):
 @click.command(context_settings=ARGUMENTS)
 @click.argument("pytest_args", nargs=-1)
 def test(pytest_args):
-    """Run the tests; arguments go to pytest."""
+    """Run the same tests as `make test`; with arguments, which go to pytest, only those of pytest."""
+    if not pytest_args:
+        util.run(["tools/ci/region_native.sh"])
     util.run(["pytest", *pytest_args])
 
 

@@ -5,13 +5,13 @@ import threading
 
 
 def in_threads(work, number=8):
-    """Call `work(k)` in that many threads at once; return what the calls returned, or raise what one of them raised."""
+    """Call `work(k)` in that many threads at once; return what the calls returned, or raise what they raised."""
     ready = threading.Barrier(number)
     results, errors = [], []
 
     def run(k):
-        ready.wait()
         try:
+            ready.wait()
             results.append(work(k))
         except BaseException as error:
             errors.append(error)
@@ -26,6 +26,7 @@ def in_threads(work, number=8):
             thread.join()
     finally:
         sys.setswitchinterval(before)
-    for error in errors:
-        raise error
+    if errors:
+        raise errors[0] if len(errors) == 1 else BaseExceptionGroup(f"{len(errors)} threads failed", errors)
+    assert len(results) == number, f"{number - len(results)} threads ended without a result"
     return results

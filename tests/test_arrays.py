@@ -68,7 +68,7 @@ KEYS = [
 ]
 
 
-@pytest.mark.parametrize("key", KEYS, ids=lambda key: str(key).replace("\n", "")[:40])
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: repr(key).replace("\n", "")[:60])
 def test_indexing_is_that_of_ndarray(cube, key):
     expected = CUBE[key]
     found = cube[key]
@@ -78,7 +78,7 @@ def test_indexing_is_that_of_ndarray(cube, key):
         assert not found.flags.writeable
 
 
-@pytest.mark.parametrize("key", KEYS, ids=lambda key: str(key).replace("\n", "")[:40])
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: repr(key).replace("\n", "")[:60])
 def test_assignment_is_that_of_ndarray(tmp_path, key):
     expected = CUBE.copy()
     with MemMap.open(tmp_path / "new.bin", "w+", dtype="<i4", shape=SHAPE) as mm:
@@ -384,7 +384,7 @@ def test_window_of_a_fortran_map_of_more_is_refused(make_file):
 ROWS = [[0, 2], [5, 1, 3, -1, -6], [], [[0, 1], [2, 3]], 4, np.array([3, 3], "u1"), np.array([], "i4"), range(3)]
 
 
-@pytest.mark.parametrize("rows", ROWS, ids=str)
+@pytest.mark.parametrize("rows", ROWS, ids=repr)
 def test_gather_is_take_along_the_first_axis(cube, rows):
     expected = np.take(CUBE, np.asarray(rows, dtype=np.intp), axis=0)
     found = cube.gather(rows)

@@ -20,7 +20,7 @@ from scikitplot.memmap._system import system_path
 # ---- names
 
 
-@pytest.mark.parametrize("name", ["a", Path("a"), b"a", "sub/a", "./a", "sub//a", "sub/./a"])
+@pytest.mark.parametrize("name", ["a", Path("a"), b"a", "sub/a", "./a", "sub//a", "sub/./a"], ids=repr)
 def test_absolute_makes_a_path_absolute(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     assert absolute(name) == str(tmp_path / os.fsdecode(name))
