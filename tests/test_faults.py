@@ -6,11 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scikitplot.memmap import DamagedError, MemMap, set_fault_policy
+from scikitplot.memmap import DamagedError, MemMap, _region, set_fault_policy
 
 pytestmark = pytest.mark.linux
 needs_64_bits = pytest.mark.skipif(sys.maxsize < 1 << 32, reason="needs a 64-bit address space")
@@ -270,6 +271,43 @@ cut()
 {moved}
 assert f"Bytes {{PAGE}}:" in str(raises(mm.verify)) and not mm.damaged
 mm.close()
+""")
+
+
+def test_a_map_that_is_damaged_while_its_new_size_is_asked_for_keeps_its_size_and_its_damage(survives):
+    survives("""
+set_fault_policy("flag")
+mm = MemMap.open("data.bin", "r+", dtype="<f8")
+class Rows:
+    def __index__(self):
+        global lost
+        cut()
+        assert lost[-1] == 0
+        regrow()
+        lost = None  # no view is in the way
+        return rows
+for rows in (N // 2, 2 * N):
+    lost = mm[:]
+    assert "truncated" in str(raises(mm.resize, Rows()))
+    assert mm.damaged and os.path.getsize("data.bin") == ROWS.nbytes and mm.shape == (N,)
+    mm.recover()
+    assert (mm[:] == ROWS).all()
+mm.close()
+""")
+
+
+@pytest.mark.parametrize("sizes", [(0, 1024), (1024, 4096), (4096, 1024), (1024, 0, 1024), (1024, "too many", 1024)])
+def test_a_map_is_guarded_whatever_its_size_was_before(survives, sizes):
+    survives(f"""
+mm = MemMap.open("other.bin", "w+", shape={sizes[0]} * PAGE)
+for size in {sizes[1:]}:
+    try:
+        mm.resize(1 << 60 if size == "too many" else size * PAGE)
+    except OSError:
+        assert size == "too many"
+view = mm[:]
+os.truncate("other.bin", 10 * PAGE)
+assert f"Bytes {{10 * PAGE}}:{{len(view)}} of" in str(raises(view.sum))
 """)
 
 
@@ -950,6 +988,69 @@ os.chdir("/")
     )
 
 
+@pytest.mark.native
+@pytest.mark.parametrize("how", ["r+b", "a+b"])
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_a_file_object_is_written_where_it_stood_before_pages_were_lost(survives, small_disk_of, kind, how):
+    survives(
+        """
+os.chdir(sys.argv[1])
+set_fault_policy("flag")
+with open("sparse.bin", "wb") as file:
+    file.truncate(4 << 20)
+    file.seek(0, 2)
+    file.write(b"end")
+with open("filler", "wb", buffering=0) as filler:
+    try:
+        while True: filler.write(bytes(4096))
+    except OSError: pass
+    os.fsync(filler)
+file = open("sparse.bin", sys.argv[2], buffering=0)
+file.seek(5)
+with MemMap.open(file, "r+") as mm:
+    view = mm[:]
+    view[5 * PAGE : 4 << 20 : PAGE] = 7
+    assert mm.damaged and file.tell() == 5
+    os.unlink("filler")
+    os.sync()
+    mm.recover()
+    assert file.tell() == 5 and os.path.getsize("sparse.bin") == (4 << 20) + 3
+    del view
+file.write(b"here")
+content = np.fromfile("sparse.bin", "u1")
+assert (content[5 * PAGE : 4 << 20 : PAGE] == 7).all()
+assert content[5:9].tobytes() == b"here" if sys.argv[2] == "r+b" else content[-7:].tobytes() == b"endhere"
+os.chdir("/")
+""",
+        small_disk_of(kind, "16m"),
+        how,
+    )
+
+
+@pytest.mark.native
+def test_a_full_disk_affects_all_of_a_map(survives, small_disk_of):
+    survives(
+        """
+os.chdir(sys.argv[1])
+set_fault_policy("flag")
+mm = MemMap.open("sparse.bin", "x+", shape=1 << 22, sparse=True)
+with open("filler", "wb", buffering=0) as filler:
+    try:
+        while True: filler.write(bytes(4096))
+    except OSError: pass
+    os.fsync(filler)
+mm[:][-1] = 1
+assert "Bytes 0:4194304 of the map" in str(raises(mm.flush))
+os.unlink("filler")
+os.sync()
+mm.recover()
+mm.close()
+os.chdir("/")
+""",
+        small_disk_of("ext4", "16m"),
+    )
+
+
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
 def test_append_to_a_sparse_map_on_a_full_disk_changes_nothing(survives, small_disk_of, kind):
     survives(
@@ -1007,6 +1108,36 @@ assert not mm.damaged and (view == ROWS).all()
     )
 
 
+def test_private_changes_outlast_a_device_that_fails(survives, failing_disk):
+    survives(
+        """
+disk, image, whole = sys.argv[1:]
+set_fault_policy("flag")
+def mend():
+    with open(image, "r+b") as file, open(whole, "rb") as before:
+        file.write(before.read())
+mend()
+mm = MemMap.open(disk + "/data.bin", "c", dtype="<f8", access="random")
+view = mm[:]
+mine = view[:: 3 * PAGE // 8]
+mine[:] = -1
+with open(mm.path, "rb") as file:
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+os.truncate(image, 6 << 20)
+zeros = N - np.count_nonzero(view)
+assert mm.damaged and 0 < zeros < N
+assert (mine == -1).all()
+pages = (view == 0).nonzero()[0][[0, -1]] * 8 // PAGE
+assert f"Bytes {pages[0] * PAGE}:{(pages[1] + 1) * PAGE} of the map" in str(raises(lambda: mm[0]))
+mend()
+mm.recover()
+ROWS[:: 3 * PAGE // 8] = -1
+assert not mm.damaged and (view == ROWS).all()
+""",
+        *failing_disk,
+    )
+
+
 def test_control_numpy_memmap_is_ended_by_a_device_that_fails(ends_by_sigbus, failing_disk):
     ends_by_sigbus(f"np.memmap({os.fspath(failing_disk[0] / 'data.bin')!r}, mode='r').sum()")
 
@@ -1019,6 +1150,12 @@ os.chdir({os.fspath(folder)!r})
 array = np.memmap("sparse.bin", "u1", "w+", shape=1 << 26)
 array[:] = 1
 """)
+
+
+def test_the_guard_is_in_one_module_only():
+    # a second copy would have guards of its own, of which the handler of the first knows nothing
+    modules = Path(_region.__file__).parent.glob("*.so")
+    assert [module.name.partition(".")[0] for module in modules if b"lost stores" in module.read_bytes()] == ["_region"]
 
 
 def test_damaged_error_is_an_oserror():

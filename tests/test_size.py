@@ -596,8 +596,8 @@ def test_readers_see_a_map_before_or_after_a_resize_never_between(tmp_path):
 
 @pytest.mark.linux
 def test_a_map_that_shrinks_stays_where_it_is(path):
-    for mm in (table(path), MemMap.anonymous(6 * PAGE)):
-        with mm:
+    for make in (table, lambda _: MemMap.anonymous(6 * PAGE)):
+        with make(path) as mm:
             mm.resize(100 * PAGE)
             before = mm[...].ctypes.data
             mm.resize(10)
