@@ -89,4 +89,4 @@ def set_fault_policy(policy: Policy) -> None:
 if _policy := os.environ.get("SCIKITPLOT_MEMMAP_FAULTS"):
     if _policy not in POLICIES:
         refuse("the environment variable SCIKITPLOT_MEMMAP_FAULTS", POLICIES, _policy)
-    set_fault_policy(_policy)  # type: ignore[arg-type]
+    set_fault_policy(_policy)

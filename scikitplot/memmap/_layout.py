@@ -1,4 +1,4 @@
-"""From dtype, shape, order and offset to a range of bytes: all size arithmetic, in Python ints, which cannot overflow."""
+"""From dtype, shape, order and offset to a range of bytes: all size arithmetic, in Python ints that cannot overflow."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
-from mmap import PAGESIZE as PAGE_SIZE
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt  # takes longer to import than all of this package
 
     Rows: TypeAlias = slice | npt.ArrayLike | None
+
+PAGE_SIZE = mmap.PAGESIZE
 
 Runs: TypeAlias = list[tuple[int, int]]
 

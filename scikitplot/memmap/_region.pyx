@@ -527,7 +527,6 @@ cdef class Region:
     def unlock_pages(self, pages):
         """Let pages be evicted again."""
         cdef Region root = self.root()
-        cdef int code
         with root.size_lock():
             enter(self)
             try:
