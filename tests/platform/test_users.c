@@ -61,7 +61,7 @@ static void end(ending how)
         users_set(&map.users, USERS_GONE);
     }
     if (how == ABANDON) {
-        Py_ssize_t found = users_disown(&map.users);
+        Py_ssize_t found = users_abandon(&map.users);
         if (found >= USERS_OWNER) map.owners_left++;
         if (found == USERS_OWNER) unmap();
     }
