@@ -1,10 +1,12 @@
 """Indexing, conversion, views, windows and gather: what a map gives is what an ndarray would give."""
 
+import pickle
+
 import numpy as np
 import pytest
 from strategies import DTYPE_CASES, as_ndarray, random_items, same_values
 
-from scikitplot.memmap import MemMap
+from scikitplot.memmap import MemMap, batches, open_maps
 
 SHAPE = (6, 4, 5)
 CUBE = np.arange(120, dtype="<i4").reshape(SHAPE)
@@ -377,6 +379,66 @@ def test_window_of_a_fortran_map_of_more_is_refused(make_file):
     path = make_file(bytes(12))
     with MemMap.open(path, shape=(3, 4), order="F") as mm, pytest.raises(ValueError, match=r"Fortran.*mm\[a:b\]"):
         mm.window(0, 2)
+
+
+# --------------------------------------------------------------------------------------------------------------- T
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(), (6,), (3, 4), (2, 3, 4), (0, 3)])
+def test_t_is_the_same_memory_with_the_axes_reversed(make_file, shape, order):
+    data = np.arange(np.prod(shape, dtype=int), dtype="<i4")
+    expected = data.reshape(shape, order=order).T
+    with MemMap.open(make_file(data), "r+", dtype="<i4", shape=shape, order=order) as mm, mm.T as turned:
+        assert (turned.shape, turned.strides, turned.nbytes) == (expected.shape, mm.strides[::-1], mm.nbytes)
+        assert np.array_equal(turned[...], expected)
+        assert len(shape) < 2 or {mm.order, turned.order} == {"C", "F"}
+        turned[...] = turned[...] * 2
+        assert np.array_equal(mm[...], expected.T * 2)
+        assert (turned.T.shape, turned.T.order) == (mm.shape, mm.order)
+        again = pickle.loads(pickle.dumps(turned))
+        assert np.array_equal(again[...], turned[...])
+        again.close()
+
+
+def test_t_is_a_window_that_keeps_its_map_open():
+    mm = MemMap.anonymous((3, 4), order="F")
+    turned = mm.T
+    assert turned not in open_maps()
+    with pytest.raises(BufferError, match="1 window is alive"):
+        mm.close()
+    turned.close()
+    mm.close()
+
+
+def test_everything_about_rows_works_on_the_t_of_a_fortran_order_map(make_file):
+    data = np.arange(12, dtype="<i4").reshape(4, 3)
+    with MemMap.open(make_file(data), "r+", dtype="<i4", shape=(3, 4), order="F") as mm, mm.T as turned:
+        assert np.array_equal(np.concatenate(list(turned.iter_chunks(nbytes=12))), data)
+        assert np.array_equal(np.concatenate(list(batches(turned, batch_size=3))), data)
+        assert np.array_equal(turned.window(1, 3)[...], data[1:3])
+        assert np.array_equal(turned.gather([3, 0]), data[[3, 0]])
+        rows = slice(1, 3)
+        turned.prefetch(rows)
+        turned.lock(rows)
+        turned.unlock(rows)
+        turned.evict(rows)
+        turned.flush(rows)
+        assert turned.residency(rows).size == 1
+
+
+@pytest.mark.parametrize("call", [
+    lambda mm: mm.window(0, 1), lambda mm: mm.iter_chunks(), lambda mm: batches(mm, batch_size=1),
+    lambda mm: mm.prefetch([0]), lambda mm: mm.evict([0]), lambda mm: mm.residency([0]), lambda mm: mm.lock([0]),
+    lambda mm: mm.unlock([0]), lambda mm: mm.flush([0]),
+])  # fmt: skip
+def test_what_a_fortran_order_map_refuses_names_t(call):
+    with MemMap.anonymous((3, 4), order="F") as mm:
+        with pytest.raises(ValueError, match=r"not contiguous: .*mm\.T"):
+            call(mm)
+        with pytest.raises(ValueError, match='not contiguous: to append rows, open the file with order="C"'):
+            mm.resize(5)
+
 
 
 # ---- gather

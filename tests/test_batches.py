@@ -4,12 +4,14 @@ import itertools
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from page_cache import cold
 
 from scikitplot.memmap import MemMap, batches
 
@@ -212,6 +214,49 @@ def test_a_worker_asks_for_no_blocks_beyond_its_share(make_file, monkeypatch):
         for _ in half:
             pass
     assert sorted(asked) == sorted(visited)
+
+
+@pytest.mark.parametrize("ahead", [0, 2, 100])
+@pytest.mark.parametrize(("start", "shard"), [(0, (0, 1)), (5, (1, 2))])
+def test_no_block_is_released_before_all_of_its_rows_are_gathered(make_file, monkeypatch, ahead, start, shard):
+    released = set()
+    monkeypatch.setattr(
+        "scikitplot.memmap._batches.release", lambda mm, first, stop: released.update(range(first, stop))
+    )
+    with MemMap.open(make_file(np.repeat(np.arange(8192, dtype="<i8"), 128)), dtype="<i8", shape=(-1, 128)) as mm:
+        how = {"batch_size": 60, "shuffle": "blocks", "seed": 5, "buffer_nbytes": 2 << 20, "shard": shard}
+        left = list(numbers(batches(mm, start=start, **how)))
+        released.clear()
+        for batch in batches(mm, prefetch=ahead, start=start, **how):
+            assert not released & set(left)  # this batch's rows are among those that are left
+            del left[: len(batch)]
+    assert released
+
+
+AHEAD = """
+import time
+from scikitplot.memmap import batches
+
+with MemMap.open(sys.argv[2], dtype="<i8", shape=(-1, 512), access="random") as mm:
+    assert not mm.residency().any()
+    found = batches(mm, batch_size=64, shuffle=True, seed=1)
+    next(iter(found))
+    ahead, deadline = found._order.rows(64, 192), time.monotonic() + 10
+    while time.monotonic() < deadline and not mm.residency(ahead).all():
+        time.sleep(0.1)
+    print(mm.residency(ahead).mean(), mm.residency().mean() < 0.5)
+"""
+
+
+@pytest.mark.linux
+@pytest.mark.native
+def test_batches_read_ahead_in_a_file_of_another_user(run_unprivileged):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are not open to other users
+        os.chmod(folder, 0o755)
+        path = Path(folder, "table.bin")
+        np.repeat(np.arange(4096, dtype="<i8"), 512).tofile(path)
+        path.chmod(0o644)
+        assert run_unprivileged(AHEAD, cold(path)) == "1.0 True"
 
 
 @pytest.mark.parametrize("true", [1, np.True_])

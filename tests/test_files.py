@@ -354,3 +354,20 @@ def test_array_saved_by_numpy_is_mapped_from_where_its_header_ends(tmp_path):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         with MemMap.open(file, dtype=dtype, shape=shape, order="F" if fortran else "C", offset=file.tell()) as mm:
             assert np.array_equal(mm, values)
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("mode", ["w+", "x+"])
+def test_a_failed_clean_up_does_not_hide_the_error(tmp_path, monkeypatch, mode):
+    def no_room(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", str(arguments[0]))
+
+    def refuse(*arguments):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(File, "create_nameless", None, raising=False) if False else None
+    monkeypatch.setattr("scikitplot.memmap._files.set_size", no_room)
+    monkeypatch.setattr("scikitplot.memmap._files.os.unlink", refuse)
+    (tmp_path / ".memmap-x.tmp").touch()
+    with pytest.raises(OSError, match="No space left"):
+        MemMap.open(tmp_path / "new", mode, shape=8)

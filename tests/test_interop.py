@@ -171,6 +171,7 @@ def test_dask_computes_on_a_map_in_chunks(table):
 
     with MemMap.open(table, dtype="f4", shape=(12, 5)) as mm:
         assert tokenize(mm) == tokenize(mm)
+        assert da.from_array(mm).sum().compute(scheduler="synchronous") == np.arange(60).sum()
         array = da.from_array(mm, chunks=(5, 5))
         assert array.chunks == ((5, 5, 2), (5,))
         assert array.sum().compute(scheduler="synchronous") == np.arange(60).sum()

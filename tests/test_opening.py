@@ -461,6 +461,63 @@ print(len(open_maps()))
     assert said == "0"
 
 
+@pytest.mark.posix
+@pytest.mark.native
+def test_running_out_of_descriptors_names_the_limit_and_the_way_out(make_file, run_python):
+    said = run_python(
+        """
+import errno, resource, sys
+from scikitplot.memmap import MemMap
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+maps, file = [], open(sys.argv[1], "r+b")
+try:
+    while True:
+        maps.append(MemMap.open(sys.argv[1], "r+"))
+except OSError as error:
+    assert error.errno == errno.EMFILE and error.filename == sys.argv[1]
+    print(error.strerror)
+for call in (lambda: MemMap.open(file), lambda: MemMap.open("new", "x+", shape=1), lambda: MemMap.open(sys.argv[1])):
+    try:
+        call()
+    except OSError as error:
+        assert "64 files open (ulimit -n)" in str(error)
+    else:
+        raise SystemExit(f"no error from {call}")
+""",
+        make_file(bytes(8)),
+    )
+    assert said == (
+        "Too many open files: this process may have 64 files open (ulimit -n). Way out: close files, raise the limit, "
+        'or open by path with mode "r" or "c": such maps keep no file open'
+    )
+
+
+@pytest.mark.parametrize("through", ["path", "file object"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"dtype": "<i4"},
+        {"dtype": "u1", "shape": 11},
+        {"shape": (-1, 3)},
+        {"shape": (-1, 0)},
+        {"offset": 11},
+        {"offset": -1},
+        {"shape": sys.maxsize, "dtype": "<i8"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("mode", ["r", "r+", "c", "w+"])
+def test_an_error_about_a_layout_names_the_file(make_file, mode, layout, through):
+    path = make_file(bytes(10))
+    if mode == "w+":
+        layout = {"shape": (-1, 3)} if "shape" not in layout and layout.get("offset") != -1 else {"shape": 1} | layout
+        if layout.get("shape") == 11:
+            layout["offset"] = sys.maxsize
+    with open(path, "r+b") as file, pytest.raises(ValueError, match=re.escape(str(path))):
+        MemMap.open(path if through == "path" else file, mode, **layout)
+    assert path.read_bytes() == bytes(10)
+
+
 def test_map_of_a_file_object_outlives_the_file_object(make_file):
     with open(make_file(b"abc"), "rb") as file:
         mm = MemMap.open(file)

@@ -79,6 +79,20 @@ def test_advise_refuses_an_unknown_intent_and_keeps_the_old(path):
         assert mm.access == "random"
 
 
+@pytest.mark.linux
+@pytest.mark.native
+@pytest.mark.parametrize("closed", [False, True])
+def test_advice_through_a_window_is_for_the_whole_map(path, closed):
+    with MemMap.open(path) as mm, mm.window(PAGE, 2 * PAGE) as part, mm.window(0, 1) as other:
+        part.advise("random")
+        assert mm.access == part.access == other.access == "random"
+        assert "rr" in mapping_field(path, "VmFlags").split()  # of one mapping: it is not split
+        if closed:
+            part.close()
+        mm.advise("normal")
+        assert (mm.access, part.access) == ("normal", "random" if closed else "normal")
+
+
 # ---------------------------------------------------------------------------------------------------------- evict
 
 
