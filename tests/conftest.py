@@ -201,9 +201,9 @@ def run_program(run_python: Callable[..., str]) -> Callable[..., str]:
 
 # root may do everything: it becomes nobody, in a folder that nobody may enter (imports work as root only, perhaps)
 UNPRIVILEGED = """
-import os, resource, sys
+import hashlib, os, resource, sys, time
 import numpy as np
-from scikitplot.memmap import MemMap
+from scikitplot.memmap import MemMap, batches
 os.chdir(sys.argv[1])
 if os.geteuid() == 0:
     os.setgroups([])

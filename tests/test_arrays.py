@@ -440,7 +440,6 @@ def test_what_a_fortran_order_map_refuses_names_t(call):
             mm.resize(5)
 
 
-
 # ---- gather
 
 ROWS = [[0, 2], [5, 1, 3, -1, -6], [], [[0, 1], [2, 3]], 4, np.array([3, 3], "u1"), np.array([], "i4"), range(3)]

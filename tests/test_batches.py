@@ -234,9 +234,6 @@ def test_no_block_is_released_before_all_of_its_rows_are_gathered(make_file, mon
 
 
 AHEAD = """
-import time
-from scikitplot.memmap import batches
-
 with MemMap.open(sys.argv[2], dtype="<i8", shape=(-1, 512), access="random") as mm:
     assert not mm.residency().any()
     found = batches(mm, batch_size=64, shuffle=True, seed=1)

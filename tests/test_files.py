@@ -357,17 +357,17 @@ def test_array_saved_by_numpy_is_mapped_from_where_its_header_ends(tmp_path):
 
 
 @pytest.mark.posix
-@pytest.mark.parametrize("mode", ["w+", "x+"])
-def test_a_failed_clean_up_does_not_hide_the_error(tmp_path, monkeypatch, mode):
-    def no_room(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device", str(arguments[0]))
+def test_a_failed_clean_up_does_not_hide_the_error(tmp_path, monkeypatch):
+    def refuse(code):
+        def call(*arguments):
+            raise OSError(code, os.strerror(code), str(arguments[0]))
 
-    def refuse(*arguments):
-        raise OSError(errno.EROFS, "Read-only file system")
+        return call
 
-    monkeypatch.setattr(File, "create_nameless", None, raising=False) if False else None
-    monkeypatch.setattr("scikitplot.memmap._files.set_size", no_room)
-    monkeypatch.setattr("scikitplot.memmap._files.os.unlink", refuse)
-    (tmp_path / ".memmap-x.tmp").touch()
-    with pytest.raises(OSError, match="No space left"):
-        MemMap.open(tmp_path / "new", mode, shape=8)
+    path = tmp_path / "old"
+    path.write_bytes(b"abc")
+    monkeypatch.setattr(os, "replace", refuse(errno.ENOSPC))
+    monkeypatch.setattr(os, "unlink", refuse(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        MemMap.open(path, "w+", shape=8)
+    assert path.read_bytes() == b"abc"

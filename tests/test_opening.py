@@ -4,6 +4,7 @@ import gzip
 import io
 import mmap
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -492,29 +493,30 @@ for call in (lambda: MemMap.open(file), lambda: MemMap.open("new", "x+", shape=1
     )
 
 
+TOO_LARGE = {"shape": sys.maxsize, "dtype": "<i8"}
+
+
 @pytest.mark.parametrize("through", ["path", "file object"])
 @pytest.mark.parametrize(
-    "layout",
+    ("modes", "layout"),
     [
-        {"dtype": "<i4"},
-        {"dtype": "u1", "shape": 11},
-        {"shape": (-1, 3)},
-        {"shape": (-1, 0)},
-        {"offset": 11},
-        {"offset": -1},
-        {"shape": sys.maxsize, "dtype": "<i8"},
+        (EXISTING, {"dtype": "<i4"}),
+        (EXISTING, {"shape": 11}),
+        (EXISTING, {"shape": (-1, 3)}),
+        (EXISTING, {"offset": 11}),
+        ([*EXISTING, "w+"], {"shape": (-1, 0)}),
+        ([*EXISTING, "w+"], {"shape": 1, "offset": -1}),
+        ([*EXISTING, "w+"], TOO_LARGE),
+        (["w+"], {"shape": (-1, 3)}),
+        (["w+"], {}),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("mode", ["r", "r+", "c", "w+"])
-def test_an_error_about_a_layout_names_the_file(make_file, mode, layout, through):
+def test_an_error_about_a_layout_names_the_file(make_file, modes, layout, through):
     path = make_file(bytes(10))
-    if mode == "w+":
-        layout = {"shape": (-1, 3)} if "shape" not in layout and layout.get("offset") != -1 else {"shape": 1} | layout
-        if layout.get("shape") == 11:
-            layout["offset"] = sys.maxsize
-    with open(path, "r+b") as file, pytest.raises(ValueError, match=re.escape(str(path))):
-        MemMap.open(path if through == "path" else file, mode, **layout)
+    for mode in modes:
+        with open(path, "r+b") as file, pytest.raises(ValueError, match=re.escape(str(path))):
+            MemMap.open(path if through == "path" else file, mode, **layout)
     assert path.read_bytes() == bytes(10)
 
 
