@@ -221,7 +221,7 @@ def test_a_worker_asks_for_no_blocks_beyond_its_share(make_file, monkeypatch):
 def test_no_block_is_released_before_all_of_its_rows_are_gathered(make_file, monkeypatch, ahead, start, shard):
     released = set()
     monkeypatch.setattr(
-        "scikitplot.memmap._batches.release", lambda mm, first, stop: released.update(range(first, stop))
+        "scikitplot.memmap._batches.evict_rows", lambda mm, first, stop: released.update(range(first, stop))
     )
     with MemMap.open(make_file(np.repeat(np.arange(8192, dtype="<i8"), 128)), dtype="<i8", shape=(-1, 128)) as mm:
         how = {"batch_size": 60, "shuffle": "blocks", "seed": 5, "buffer_nbytes": 2 << 20, "shard": shard}

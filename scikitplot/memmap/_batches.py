@@ -35,7 +35,7 @@ def request(mm: MapCore, start: int, stop: int) -> None:
         mm._region.request(start * mm._row_nbytes, stop * mm._row_nbytes)
 
 
-def release(mm: MapCore, start: int, stop: int) -> None:
+def evict_rows(mm: MapCore, start: int, stop: int) -> None:
     """Drop consecutive rows from this process; they stay in the page cache."""
     pages = pages_of([(start * mm._row_nbytes, stop * mm._row_nbytes)], mm._region.offset)
     mm._region.evict_pages(pages, None)
@@ -112,7 +112,7 @@ class BlockReader:
         """All batches before this position were gathered."""
         while self._kept < self._order.group_of(position):
             for mm, start, stop in self._parts(self._kept, 0, self._order.group):
-                release(mm, start, stop)
+                evict_rows(mm, start, stop)
             self._kept += 1
 
     def _request(self, group: int, start: int, stop: int) -> None:

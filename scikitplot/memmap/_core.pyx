@@ -25,7 +25,7 @@ from ._guard cimport FAULT_COPIES_ONLY, copy_bytes, fault_guard, rearm
 from ._kernels cimport first_outside, gather_rows, request_missing
 from .libregion cimport region_file, region_store
 from ._region cimport (
-    Lease, Region, RESIZED, USERS_GONE, check_damage, enter, is_closed, lease, leave, map_file,
+    Lease, Region, RESIZED, USERS_GONE, acquire, check_damage, is_closed, lease, map_file, release,
 )
 
 import math
@@ -156,7 +156,7 @@ cdef class MapCore:
     cdef readonly object order
     cdef readonly MapCore _window_of
 
-    # outside of `enter` and `leave`, threads without a GIL need a critical section for these
+    # outside of `acquire` and `release`, threads without a GIL need a critical section for these
     cdef tuple now_shape
     cdef dict windows
 
@@ -218,7 +218,7 @@ cdef class MapCore:
         try:
             if not self._region.resize(nbytes, self._region.sparse and rows is None):  # rows need their space at once
                 return False
-            # before anybody else can enter
+            # before any other thread can use the region
             with cython.critical_section(self):
                 self.reshape(shape)
             if rows is not None:
@@ -363,7 +363,7 @@ cdef class MapCore:
         cdef Lease taken
         if PyLong_CheckExact(key) and self.ndim_ == 1 and self.simple_scalars:
             start = clipped(key)
-            enter(self._region)
+            acquire(self._region)
             try:
                 if start < 0:
                     start += self.dims[0]
@@ -376,7 +376,7 @@ cdef class MapCore:
                     check_damage(self._region)
                     return scalar
             finally:
-                leave(self._region)
+                release(self._region)
         elif PyLong_CheckExact(key) and self.ndim_ > 1:
             start = clipped(key)
             taken = lease(self._region)
@@ -425,7 +425,7 @@ cdef class MapCore:
             return False
         if rows.dtype != self.dtype or (<object>rows).shape[1:] != self.shape[1:]:
             return False
-        enter(region)
+        acquire(region)
         try:
             check_damage(region)
             if PySlice_AdjustIndices(self.dims[0], &start, &stop, step) != cnp.PyArray_DIM(rows, 0) or step != 1:
@@ -433,7 +433,7 @@ cdef class MapCore:
             store(region, start * self.steps[0], cnp.PyArray_BYTES(rows), cnp.PyArray_NBYTES(rows))
             return True
         finally:
-            leave(region)
+            release(region)
 
     def __delitem__(self, key):
         raise ValueError("cannot delete array elements")  # as NumPy says it
@@ -609,13 +609,13 @@ cdef class MapCore:
 
     # ---- bytes
 
-    cdef char *enter_range(self, offset, size, Py_ssize_t *nbytes) except NULL:
-        """Enter the region and return where a byte range starts. The caller leaves the region."""
+    cdef char *acquire_range(self, offset, size, Py_ssize_t *nbytes) except NULL:
+        """Acquire the region, which the caller releases, and return the address of a byte range."""
         cdef Py_ssize_t start = clipped(offset)
         nbytes[0] = clipped(size)
-        enter(self._region)
+        acquire(self._region)
         if start < 0 or nbytes[0] < 0 or start > self._region.nbytes or nbytes[0] > self._region.nbytes - start:
-            leave(self._region)
+            release(self._region)
             raise ValueError(
                 f"Expected a byte range within 0:{self._region.nbytes}, not offset {offset} and size {size}")
         return self._region.address + start
@@ -648,14 +648,14 @@ cdef class MapCore:
         b'\\x00\\x00\\x00\\x00'
         """
         cdef Py_ssize_t nbytes
-        cdef char *source = self.enter_range(offset, size, &nbytes)
+        cdef char *source = self.acquire_range(offset, size, &nbytes)
         cdef bytes result
         try:
             result = PyBytes_FromStringAndSize(NULL, nbytes)
             copy(PyBytes_AS_STRING(result), source, nbytes)
             check_damage(self._region)
         finally:
-            leave(self._region)
+            release(self._region)
         return result
 
     def readinto_at(self, offset, buffer):
@@ -736,7 +736,7 @@ cdef class MapCore:
                 raise TypeError(f"Expected a writable buffer, not {type(buffer).__name__}: {error}") from None
             raise ValueError(f"Expected a contiguous buffer: {error}") from None
         try:
-            place = self.enter_range(offset, view.len, &nbytes)
+            place = self.acquire_range(offset, view.len, &nbytes)
             try:
                 check_damage(self._region)
                 if flags & PyBUF_WRITABLE:
@@ -745,7 +745,7 @@ cdef class MapCore:
                     store(self._region, place - self._region.address, <char *>view.buf, nbytes)
                 check_damage(self._region)
             finally:
-                leave(self._region)
+                release(self._region)
             return nbytes
         finally:
             PyBuffer_Release(&view)

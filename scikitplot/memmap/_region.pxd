@@ -17,8 +17,8 @@ cdef extern from "_users.h":
         pass
     Py_ssize_t users_count(users_t *users)
     void users_set(users_t *users, Py_ssize_t count)
-    Py_ssize_t users_enter(users_t *users)
-    Py_ssize_t users_leave(users_t *users)
+    Py_ssize_t users_acquire(users_t *users)
+    Py_ssize_t users_release(users_t *users)
     Py_ssize_t users_claim(users_t *users, Py_ssize_t state)
     Py_ssize_t users_abandon(users_t *users)
     Py_ssize_t USERS_OWNER
@@ -61,7 +61,7 @@ cdef class Region:
 
     # of a region that is no window; see `own_locks`
     cdef tuple locked               # runs of pages, counted from the start of the file
-    cdef object turn
+    cdef object size_lock_
     cdef int process
 
     cdef Region root(self)
@@ -74,7 +74,7 @@ cdef class Region:
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
     cdef int set_size(self, Py_ssize_t nbytes, bint sparse) noexcept
     cdef void reopen(self) noexcept
-    cdef int enter_range(self, Py_ssize_t stop) except -1
+    cdef int acquire_range(self, Py_ssize_t stop) except -1
     cdef int lock_run(self, tuple run) noexcept
     cdef int unlock_run(self, tuple run) noexcept
     cdef int lock_again(self) noexcept
@@ -91,16 +91,16 @@ cpdef Region map_token(str token, uint64_t offset, Py_ssize_t nbytes)
 
 # Inline, because they run at every access.
 
-cdef inline int enter(Region region) except -1:
-    """Become a user of the region, whose memory is valid from now on until `leave`."""
-    cdef Py_ssize_t found = users_enter(&region.users)
+cdef inline int acquire(Region region) except -1:
+    """Become a user of the region, whose memory is valid from now on until `release`."""
+    cdef Py_ssize_t found = users_acquire(&region.users)
     if maybe_behind:
         rearm()
     return 0 if found >= USERS_OWNER else region.refuse(found)
 
 
-cdef inline void leave(Region region) noexcept:
-    if users_leave(&region.users) == 0:
+cdef inline void release(Region region) noexcept:
+    if users_release(&region.users) == 0:
         region.unmap()
 
 
@@ -118,7 +118,7 @@ cdef inline bint is_closed(Region region) noexcept:
 cdef inline Lease lease(Region region):
     """A user of the region for as long as the returned object lives."""
     cdef Lease taken = Lease.__new__(Lease)
-    enter(region)
+    acquire(region)
     taken.region = region
     check_damage(region)
     taken.traced = PyTraceMalloc_Track(region.trace_domain, <uintptr_t><void *>taken, 1) == 0

@@ -2,8 +2,10 @@
 
 Region counts the users of its memory: the owner (a MemMap) is one, every `Lease` is another. A lease is the base of an
 ndarray over the memory, so it lives exactly as long as the array and everything derived from it. The last user to
-leave unmaps. A window is a region of its own over a part of another one, on which it holds a lease; the region at the
-other end of those leases, the root, has everything of which there is only one per mapping.
+release the region unmaps.
+
+A window is a region of its own over a part of another one, on which it holds a lease. The region at the other end of
+those leases is the root: it has what exists once per mapping, such as the locks.
 """
 
 import errno
@@ -251,9 +253,9 @@ cdef class Region:
         """
         cdef int code = 0
         cdef File memory
-        cdef Py_ssize_t found = users_enter(&self.users)
+        cdef Py_ssize_t found = users_acquire(&self.users)
         while wait_for_another(found):
-            found = users_enter(&self.users)
+            found = users_acquire(&self.users)
         if found < USERS_OWNER:
             return False
         cdef bint first = users_abandon(&self.users) >= USERS_OWNER
@@ -265,7 +267,7 @@ cdef class Region:
                 self.own_file = self.memory = None
             if memory is not None:
                 memory.close()
-        leave(self)
+        release(self)
         check(code, self.path)
         return first
 
@@ -288,13 +290,13 @@ cdef class Region:
     def check_size(self, info_now):
         """Raise `DamagedError` if the file has become shorter than the mapping; `info_now()` asks about it."""
         cdef Py_ssize_t first
-        enter(self)  # nobody resizes it meanwhile
+        acquire(self)  # nobody resizes it meanwhile
         try:
             first = max(info_now().size - <object>self.offset, 0)
             if first < self.nbytes:
                 raise DamagedError(*explain(FAULT_TRUNCATED, self.path, first, self.nbytes))
         finally:
-            leave(self)
+            release(self)
 
     def recover(self):
         """Map the file again under what was lost."""
@@ -310,7 +312,7 @@ cdef class Region:
                 check_damage(self)  # raises, from this error
                 raise
         with root.size_lock():
-            enter(self)
+            acquire(self)
             try:
                 code = root.guard.recover(file)
                 if code:
@@ -319,7 +321,7 @@ cdef class Region:
                     region_advise(root.address, root.nbytes, <region_access>root.advised)
                 code = root.lock_again()
             finally:
-                leave(self)
+                release(self)
         self.check_locked(code, root.locked)
 
     # ---- size
@@ -330,21 +332,21 @@ cdef class Region:
         cdef object fresh = RLock()
         with cython.critical_section(root):
             root.own_locks()
-            if root.turn is None:
-                root.turn = fresh
-            return root.turn
+            if root.size_lock_ is None:
+                root.size_lock_ = fresh
+            return root.size_lock_
 
     cdef void own_locks(self) noexcept:
         """Forget locks of the process that this one was forked from: no fork hands on pages or threads with a lock."""
         if self.process != forks:
             self.process = forks
             self.locked = ()
-            self.turn = None
+            self.size_lock_ = None
 
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1:
         """Grow or shrink the mapping, and the file that ends with it; the caller has the size lock.
 
-        Returns 0 if the owner is not the only user. Otherwise nobody can enter until `reopen`, also after an error.
+        Returns 0 if the owner is not the only user. Otherwise no other thread can use the region until `reopen`, also after an error.
         """
         cdef Py_ssize_t before = self.nbytes
         cdef tuple locked = self.locked
@@ -401,11 +403,11 @@ cdef class Region:
 
     # ---- pages
 
-    cdef int enter_range(self, Py_ssize_t stop) except -1:
+    cdef int acquire_range(self, Py_ssize_t stop) except -1:
         """Enter, if the region still reaches that far: it may have been resized since the range was computed."""
-        enter(self)
+        acquire(self)
         if stop > self.nbytes or self.damage[0]:
-            leave(self)
+            release(self)
             check_damage(self)
             raise ValueError(RESIZED)
         return 0
@@ -413,12 +415,12 @@ cdef class Region:
     def flush(self, Py_ssize_t start, Py_ssize_t stop, bint wait):
         """Write dirty pages back to the file; `wait`: until they survive a power cut."""
         cdef int code
-        self.enter_range(stop)
+        self.acquire_range(stop)
         cdef File file = self.file  # held, so that nobody closes it meanwhile
         cdef region_file handle = handle_of(file)
         with nogil:
             code = region_flush(handle, self.offset + start, self.address + start, stop - start, wait)
-        leave(self)
+        release(self)
         check(code, self.path)
 
     def flush_name(self):
@@ -441,28 +443,28 @@ cdef class Region:
         """Set how the pages of the whole mapping will be used: advice for a part would split it."""
         cdef Region root = self.root()
         cdef int how = ACCESSES.index(access)
-        enter(self)
+        acquire(self)
         region_advise(root.address, root.nbytes, <region_access>how)
         root.advised = how
-        leave(self)
+        release(self)
 
     def request(self, Py_ssize_t start, Py_ssize_t stop):
         """Start reading pages that are not resident."""
-        self.enter_range(stop)
+        self.acquire_range(stop)
         with nogil:
             region_request(self.address + start, stop - start)
-        leave(self)
+        release(self)
 
     def touch(self, Py_ssize_t start, Py_ssize_t stop):
         """Read pages that are not resident, and wait for them."""
         cdef Range pages
         cdef fault_guard *guard
-        self.enter_range(stop)
+        self.acquire_range(stop)
         guard = self.guard.watcher()
         pages.start, pages.stop = self.address + start, self.address + stop
         with nogil:
             run_for_caller(guard, touch_pages, &pages)
-        leave(self)
+        release(self)
         check_damage(self)
 
     def evict_pages(self, pages, File file):
@@ -470,7 +472,7 @@ cdef class Region:
         cdef Region root = self.root()
         cdef region_file handle = handle_of(file)
         cdef Py_ssize_t start, stop
-        enter(self)
+        acquire(self)
         try:
             check_damage(self)
             with cython.critical_section(root):
@@ -481,7 +483,7 @@ cdef class Region:
                 with nogil:
                     region_evict(handle, self.offset + start, self.address + start, stop - start, self.shared)
         finally:
-            leave(self)
+            release(self)
 
     def residency(self, File file, Py_ssize_t start, Py_ssize_t stop):
         """One byte per page that [start, stop), not empty, touches: 1 if the page is resident."""
@@ -491,10 +493,10 @@ cdef class Region:
         cdef unsigned char *flags = resident
         cdef region_file handle = handle_of(file)
         cdef int code
-        self.enter_range(stop)
+        self.acquire_range(stop)
         with nogil:
             code = region_residency(handle, self.offset + start, self.address + start, stop - start, flags)
-        leave(self)
+        release(self)
         check(code, self.path)
         return resident
 
@@ -505,7 +507,7 @@ cdef class Region:
         cdef Region root = self.root()
         cdef int code = 0
         with root.size_lock():
-            enter(self)
+            acquire(self)
             try:
                 check_damage(self)
                 fresh = subtract(pages, root.locked)
@@ -518,7 +520,7 @@ cdef class Region:
                 else:
                     root.locked = (*root.locked, *fresh)
             finally:
-                leave(self)
+                release(self)
         file = self.reopen_file() if code else None
         if file is not None:
             self.check_size(file.info_now)
@@ -528,13 +530,13 @@ cdef class Region:
         """Let pages be evicted again."""
         cdef Region root = self.root()
         with root.size_lock():
-            enter(self)
+            acquire(self)
             try:
                 for run in pages:
                     check(root.unlock_run(run), self.path)
                     root.locked = tuple(subtract(root.locked, [run]))
             finally:
-                leave(self)
+                release(self)
 
     cdef int lock_run(self, tuple run) noexcept:
         cdef Py_ssize_t start, stop
@@ -663,4 +665,4 @@ cdef class Lease:
             return
         if self.traced:
             PyTraceMalloc_Untrack(self.region.trace_domain, <uintptr_t><void *>self)
-        leave(self.region)
+        release(self.region)

@@ -34,12 +34,12 @@ static void use(void)
 {
     unsigned char resident[LARGE / 4096 + 2];
     char text[100];
-    if (users_enter(&map.users) < USERS_OWNER) return;
+    if (users_acquire(&map.users) < USERS_OWNER) return;
     if (map.address[0] != 7 || map.address[map.size - 1] != 7) map.wrong = 1;
     if (region_advise(map.address, map.size, REGION_RANDOM)) map.wrong = 1;
     if (region_residency(REGION_NO_FILE, 0, map.address, map.size, resident) || !resident[0]) map.wrong = 1;
     region_error_text(2, text, sizeof text);
-    if (users_leave(&map.users) == 0) unmap();
+    if (users_release(&map.users) == 0) unmap();
 }
 
 static void resize(size_t size)
@@ -97,7 +97,7 @@ static int round_is_right(int endings)
     for (int k = 0; k < THREADS; k++) pthread_join(threads[k], NULL);
     end(CLOSE); /* if nobody found the owner alone */
     return !map.wrong && map.owners_left == 1 && map.unmapped == 1 && users_count(&map.users) == USERS_GONE &&
-           users_enter(&map.users) == 0;
+           users_acquire(&map.users) == 0;
 }
 
 int main(void)
