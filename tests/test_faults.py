@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scikitplot.memmap import DamagedError, MemMap, _region, set_fault_policy
+from scikitplot.memmap import DamagedError, MemMap, _guard, set_fault_policy
 
 pytestmark = pytest.mark.linux
 needs_64_bits = pytest.mark.skipif(sys.maxsize < 1 << 32, reason="needs a 64-bit address space")
@@ -1154,8 +1154,8 @@ array[:] = 1
 
 def test_the_guard_is_in_one_module_only():
     # a second copy would have guards of its own, of which the handler of the first knows nothing
-    modules = Path(_region.__file__).parent.glob("*.so")
-    assert [module.name.partition(".")[0] for module in modules if b"lost stores" in module.read_bytes()] == ["_region"]
+    modules = Path(_guard.__file__).parent.glob("*.so")
+    assert [module.name.partition(".")[0] for module in modules if b"lost stores" in module.read_bytes()] == ["_guard"]
 
 
 def test_damaged_error_is_an_oserror():
