@@ -510,6 +510,9 @@ cdef class Region:
             acquire(self)
             try:
                 check_damage(self)
+                _, end = pages_of([(0, self.nbytes)], self.offset)[0]
+                if pages and pages[-1][1] > end:
+                    raise ValueError(RESIZED)
                 fresh = subtract(pages, root.locked)
                 for i, run in enumerate(fresh):
                     code = root.lock_run(run)
