@@ -586,7 +586,6 @@ def test_evict_reaches_nothing_beyond_a_map_that_its_argument_shrinks(tmp_path):
 
 def test_readers_see_a_map_before_or_after_a_resize_never_between(tmp_path):
     with MemMap.open(tmp_path / "big", "w+", shape=BIG) as mm:
-
         mm[:] = 7
         sizes = set()
 
