@@ -11,7 +11,6 @@ cdef extern from "_platform/region.h" nogil:
         REGION_FIFO
         REGION_SOCKET
         REGION_DEVICE
-        REGION_OTHER
 
     ctypedef struct region_info:
         region_kind kind
@@ -52,7 +51,6 @@ cdef extern from "_platform/region.h" nogil:
     int region_unmap(void *address, size_t size)
     int region_resize_anonymous(size_t old_size, size_t size, void **address)
     int region_resize(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address)
-    int region_revoke(void *address, size_t size, int writable)
 
     int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait)
     size_t region_store(region_file file, uint64_t offset, void *address, const void *source, size_t size)
