@@ -386,7 +386,10 @@ static void private_changes_outlast_a_full_tmpfs(void)
     CHECK(!fallocate((int)m.file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)m.size));
     fill_disk();
     size_t changed = 0, others = 0;
-    for (size_t at = 0; at < m.size; at += page) *(at % (64 * page) ? &others : &changed) += m.bytes[at] == (at % (64 * page) ? 0 : 9);
+    for (size_t at = 0; at < m.size; at += page) {
+        if (at % (64 * page)) others += m.bytes[at] == 0;
+        else changed += m.bytes[at] == 9;
+    }
     CHECK(changed == m.size / page / 64 && others == m.size / page - changed);
     CHECK(loss(&m) == FAULT_NO_SPACE);
     close_map(&m);

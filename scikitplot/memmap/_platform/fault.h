@@ -1,24 +1,26 @@
 /* fault.h - the guard: what happens when a page of a mapped file vanishes.
  *
- * Another process cuts the file, the disk fills up under a hole, the device fails a read: the next touch of such a page
- * is a SIGBUS, which ends the process.  The guard is a handler for it.  It knows what is mapped, puts memory where the
- * page was, marks the mapping as damaged and lets the instruction that faulted go on; whoever reads the damage mark
- * afterwards must not use what was read.  It never replaces a page that can be read, such as a private copy; the system
- * is asked about every page (Linux before 5.14 cannot say, and then the page that faulted is replaced alone).  A page
- * that can be read again a moment later is no damage.
+ * Another process truncates the file, the disk fills up under a hole, the device fails a read: the next touch of such a
+ * page is a SIGBUS, which ends the process.  The guard is a handler for this signal.  It knows what is mapped, puts memory
+ * where the page was, marks the mapping as damaged and lets the instruction that faulted go on.  A caller that finds the
+ * mark afterwards must not use what it has read.
  *
- * Who holds what
+ * The handler never replaces a page that can be read, such as a private copy: it asks the system about each page.  Linux
+ * before 5.14 and macOS cannot say, so there it replaces only the page that faulted.  A page that can be read again a
+ * moment later is no damage.
+ *
+ * Lifetime and locks
  *   - Each guarded mapping has a `fault_guard`, from fault_watch() until fault_unwatch().  Guards are never freed, only
  *     used again, so the handler may look at any of them at any time.
- *   - fault_watch() publishes the address range last (release); the handler pins a guard that covers the address, then
- *     reads the range again; fault_pause() clears the range, waits until no handler has a pin, and only then returns:
- *     nobody puts memory into a range that is about to be unmapped.
- *   - Repairs of one mapping exclude each other by a spin lock.  The kernel blocks all signals while it runs the
- *     handler, and whatever else takes the lock blocks them first, so nobody waits for the lock in the thread that holds
- *     it.  A foreign handler in front of ours that calls it may have blocked fewer.
+ *   - fault_watch() publishes the address range last (release).  The handler pins a guard that covers the address, then
+ *     reads the range again.  fault_pause() clears the range and returns once no handler has a pin: the handler never
+ *     puts memory into a range that is about to be unmapped.
+ *   - Repairs of one mapping exclude each other by a spin lock.  The kernel blocks all signals while it runs the handler,
+ *     and all other code blocks them before it takes the lock, so no thread waits for a lock that it holds itself.  A
+ *     foreign handler in front of ours that calls it may have blocked fewer.
  *
- * What the handler calls: system calls only (to look at the file, map, block signals and yield), and `notify`.  No
- * allocation, no lock that others hold while they may fault.
+ * The handler makes system calls (to look at the file, map, block signals and yield) and calls `notify`.  It allocates
+ * nothing and takes no lock that another thread may hold while it faults.
  *
  * No Python.h.  Functions return 0 or the system's error code, as in region.h.
  */
@@ -32,20 +34,20 @@
 /* What happened to a mapping; several may have. */
 enum {
     FAULT_TRUNCATED = 1, /* the file became shorter: its lost tail reads as zeros */
-    FAULT_NO_SPACE = 2,  /* a store found no room on the disk: stores are kept in memory, for fault_recover(); all stores
-                          * into the mapping from then on, unless the file is in memory itself (tmpfs) */
+    FAULT_NO_SPACE = 2,  /* a write found no room.  On tmpfs, writes to the pages that were replaced are kept in memory for
+                          * fault_recover(); on a disk, all writes to the mapping are from then on: none reaches the file */
     FAULT_IO = 4,        /* the device failed: zeros */
-    FAULT_UNKNOWN = 8,   /* the file could not be looked at: zeros */
-    FAULT_STORED = 16,   /* a store went to memory that no file stands behind */
+    FAULT_UNKNOWN = 8,   /* the file could not be found: zeros */
+    FAULT_STORED = 16,   /* a write went to memory that no file stands behind */
     FAULT_REVOKED = 32   /* nothing was lost, but fault_revoke() has put zeros there: set before it does */
 };
 
 typedef struct fault_guard fault_guard;
 
-/* Put the handler in front of whichever other one there is; at once if it is there already.  Faults that are not ours
- * go on to the other.  `notify`, unless NULL, is called in the thread that faulted, inside the handler, each time. */
+/* Put the handler in front of the one that is installed, if that is another.  It gets the faults that are not ours.
+ * `notify`, unless NULL, is called each time, inside the handler, in the thread that faulted. */
 int fault_install(void (*notify)(fault_guard *));
-/* Take the handler away again, if no other has been put in front of it since. */
+/* Install the previous handler again, if no other has been put in front of ours since. */
 int fault_uninstall(void);
 
 /* Guard a mapping of a file, made by region_map() with the same arguments.  The handler looks at the file through
@@ -53,18 +55,18 @@ int fault_uninstall(void);
  * still leads to the file that `info` describes.  `shares_position` is what region_file_reopen() says of `file`. */
 int fault_watch(void *address, size_t size, region_file file, int shares_position, const char *path,
                 const region_info *info, region_intent intent, uint64_t offset, fault_guard **guard);
-/* Before the mapping is unmapped or resized, and nobody may touch it any more: no page of it is repaired from now on. */
+/* Repair no page of the mapping from now on: it is about to be unmapped or resized, and no thread may touch it. */
 void fault_pause(fault_guard *guard);
-/* Guard the mapping again, at a new place and of a new size; of the same offset in the same file.  Nothing is lost now. */
+/* Guard the mapping again, at a new address and with a new size; file and offset are the same.  The damage is cleared. */
 void fault_resume(fault_guard *guard, void *address, size_t size);
 /* fault_pause(), for good. */
 void fault_unwatch(fault_guard *guard);
-/* region_revoke() while others may be touching lost pages; the guard (NULL: there is none) uses the file no more. */
+/* region_revoke() while other threads may be touching lost pages; the guard (NULL: none) does not use the file again. */
 int fault_revoke(fault_guard *guard, void *address, size_t size, int writable);
 
-/* Copy bytes of a mapping, in either direction, or do other work that touches one; whether pages were lost meanwhile is
- * in the damage afterwards.  Where memory cannot be put in their place, no other access is guarded, and fault_run()
- * returns 1 as soon as one was met: the work may hold nothing while it touches the mapping. */
+/* Copy bytes of a mapping, in either direction, or do other work that touches one; afterwards the damage says whether
+ * pages were lost meanwhile.  Where memory cannot be put in place of a lost page, no other access is guarded, and
+ * fault_run() returns 1 as soon as the work meets one: the work may hold nothing while it touches the mapping. */
 #ifdef _WIN32
 enum { FAULT_COPIES_ONLY = 1 };
 int fault_run(void (*work)(void *), void *task);
@@ -81,15 +83,15 @@ const fault_word *fault_damage(const fault_guard *guard);
 
 typedef struct {
     uint32_t damage;    /* FAULT_ bits */
-    size_t start, stop; /* the bytes of the mapping that are affected, from the first to behind the last: the whole of it
-                         * if all further stores are kept in memory */
+    size_t start, stop; /* the bytes of the mapping that are affected: all of them, if writes do not reach the file */
     char path[4096];    /* terminated; empty if there is none */
 } fault_report;
 /* May be called by `notify`. */
 void fault_describe(fault_guard *guard, fault_report *report);
 
-/* Map the file (`file`: open, for writing if the mapping is for writing) again under what was lost, write stores that
- * had found no room back, and clear the damage.  On failure the damage stays: ENODATA if the file is too short. */
+/* Map the file (`file`: open, for writing if the mapping is for writing) again where pages were lost, write to it what had
+ * found no room, and clear the damage.  On failure the damage stays: ENODATA if the file is too short, EINVAL if `file`
+ * only appends. */
 int fault_recover(fault_guard *guard, region_file file);
 
 #endif

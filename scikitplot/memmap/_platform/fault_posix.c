@@ -35,11 +35,11 @@
 
 enum {
     CHUNK = 256,               /* guards allocated at a time */
-    SAME_FAULT_LIMIT = 100000, /* a page that was repaired this often in a row cannot be */
-    SAME_PAGE_LIMIT = 16       /* a page that could be read this often, and faulted again, counts as one that cannot */
+    SAME_FAULT_LIMIT = 100000, /* faults in a row of which no repair is the end */
+    SAME_PAGE_LIMIT = 16       /* tries of a page that can be read but faults again: then it counts as unreadable */
 };
-static const size_t MOST_IN_MEMORY = (size_t)64 << 20; /* bytes that stores into one lost tail may take up */
-static const size_t LARGEST_WINDOW = (size_t)1 << 20;  /* bytes that are asked about at once */
+static const size_t MOST_IN_MEMORY = (size_t)64 << 20; /* bytes of memory for writes to one lost tail */
+static const size_t LARGEST_WINDOW = (size_t)1 << 20;  /* bytes that one fault may ask the system about */
 
 struct fault_guard {
     /* what the handler searches */
@@ -49,16 +49,16 @@ struct fault_guard {
     fault_word damage;
     /* what was mapped */
     region_file file;
-    int shares_position; /* the file has the position of somebody else's file object: no lseek */
+    int shares_position; /* a file object of the user's has the same position: never seek */
     char *path;
     uint64_t device, inode, offset; /* of `start` in the file */
     region_intent intent;
     uintptr_t start, stop; /* the bytes that were asked for */
-    uintptr_t first, end;  /* the whole pages that they meet: what low and high are published as */
+    uintptr_t first, end;  /* the whole pages that they meet; low and high while the guard is published */
     /* what was repaired: written under the lock */
     uintptr_t tail;              /* from here on nothing of the file is left; `end` if all is */
     int is_private;              /* the whole mapping has become copy-on-write */
-    uint64_t *rescued, *blanked; /* a bit per page: memory with stores that found no room; zeros instead of data */
+    uint64_t *rescued, *blanked; /* a bit per page: memory for writes that found no room; zeros instead of data */
     uintptr_t failed_up_to;      /* the end of the last window blanked, and its size */
     size_t window;
     uintptr_t tried; /* the page that was last tried again as it is, and how often in a row */
@@ -73,21 +73,21 @@ typedef struct chunk {
     struct chunk *_Atomic next;
 } chunk;
 
-static chunk first_chunk; /* so that the first mapping allocates nothing */
+static chunk first_chunk; /* static, so that the first mapping allocates nothing */
 static chunk *last_chunk = &first_chunk;
 static fault_guard *free_guards;
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER; /* never taken by the handler */
 
 static void (*_Atomic notify_user)(fault_guard *);
 
-/* The handlers that were there before, the last one first; never freed: one may be running. */
+/* The previous handlers, the last one first; never freed, since one may be running. */
 typedef struct handler {
     struct sigaction act;
     struct handler *older;
 } handler;
 static handler *_Atomic previous;
 
-static int sink = -1;                      /* a file without memory of its own, for stores that nobody will ever read */
+static int sink = -1; /* a sparse file in memory, for writes to a large lost tail, which are never read */
 
 static uintptr_t page_size(void) { return (uintptr_t)region_page_size(); }
 static uintptr_t page_up(uintptr_t address) { return (address + page_size() - 1) & ~(page_size() - 1); }
@@ -142,8 +142,8 @@ static int put_memory(fault_guard *guard, uintptr_t from, uintptr_t to)
            MAP_FAILED;
 }
 
-/* Memory that stores into a lost tail cannot fill up: every 16 MiB of it (more, if they would be more than 4096 pieces)
- * are the same. */
+/* Writes to a large lost tail must not fill up the memory: all pieces of it are the same 16 MiB (more, if there would be
+ * more than 4096 pieces). */
 static int put_sink(fault_guard *guard, uintptr_t from, uintptr_t to)
 {
     size_t piece = (size_t)16 << 20;
@@ -175,7 +175,7 @@ static readability ask(uintptr_t page)
     return NOT_KNOWN;
 }
 
-/* `page` cannot be read: the end, at most `limit`, of the pages from it on of which that is known. */
+/* `page` cannot be read: where the run of such pages ends, at most at `limit`. */
 static uintptr_t unreadable_up_to(uintptr_t page, uintptr_t limit)
 {
     uintptr_t end = page + page_size();
@@ -223,7 +223,7 @@ static int can_pread(int fd, uint64_t place)
     return pread(fd, &byte, 1, (off_t)place) == 1;
 }
 
-/* How much of the file, from a page on, is a hole: 0 if the page is not in one, or nobody may ask. */
+/* How much of the file, from a page on, is a hole: 0 if the page is not in one, or that takes a seek that is not allowed. */
 static uint64_t hole_size(const fault_guard *guard, int fd, uint64_t place)
 {
     if (guard->shares_position) return 0;
@@ -232,8 +232,8 @@ static uint64_t hole_size(const fault_guard *guard, int fd, uint64_t place)
     return (uint64_t)data - place;
 }
 
-/* A hole of a full tmpfs, which cannot even be read without room: memory replaces it, in windows that grow, since the
- * system bounds the number of mappings.  A private mapping may have a copy of a page where the file has a hole by now. */
+/* A hole of a full tmpfs cannot even be read.  Memory replaces it, in windows that grow, since the system limits the number
+ * of mappings.  A copy-on-write mapping may have a private copy of a page where the file has a hole by now. */
 static int repair_hole(fault_guard *guard, int fd, uintptr_t page)
 {
     uint32_t doublings = guard->rescues++ / 16;
@@ -249,8 +249,8 @@ static int repair_hole(fault_guard *guard, int fd, uintptr_t page)
     return 1;
 }
 
-/* A store that finds no room on a disk: the whole mapping, which writes to the file, becomes a copy-on-write one of it.
- * What was there stays, and from now on stores stay in memory. */
+/* A write finds no room on a disk: the whole mapping becomes a copy-on-write one of the same file.  The contents stay, and
+ * from now on writes stay in memory. */
 static int make_private(fault_guard *guard, int fd)
 {
     for (uintptr_t from = guard->first, to; from < guard->tail; from = to) {
@@ -285,7 +285,7 @@ static void lock(fault_guard *guard)
 
 static void unlock(fault_guard *guard) { atomic_flag_clear_explicit(&guard->locked, memory_order_release); }
 
-/* With all signals blocked: the handler must find nobody at it in its own thread. */
+/* With all signals blocked: else the handler could wait for a lock that its own thread holds. */
 static void lock_from_outside(fault_guard *guard, sigset_t *before)
 {
     sigset_t all;
@@ -361,17 +361,19 @@ static int may_try_again(fault_guard *guard, uintptr_t page, uint32_t limit)
     return guard->tries++ < limit;
 }
 
-/* What happened to a page that is not beyond the end of the file; 0 if it can be read by now, and the access is worth
- * another try.  A store that finds no room faults on a page that can be read: the second time it is taken for that. */
+/* What happened to a page that is not beyond the end of the file; 0 if it can be read by now and the access is to be tried
+ * again.  A write that finds no room faults on a page that can be read: it is taken for one at the second try. */
 static int kind_of_loss(fault_guard *guard, int fd, uintptr_t page, int stored)
 {
     uint64_t place = place_in_file(guard, page);
     readability found = ask(page);
     int in_memory = fd >= 0 && is_in_memory(fd);
+    int may_be_hole = in_memory && (guard->shares_position || hole_size(guard, fd, place));
     int may_lack_room = stored && guard->intent == REGION_WRITE && !guard->is_private && fd >= 0 && !in_memory;
-    if (found == NOT_KNOWN && !in_memory) found = fd >= 0 && can_pread(fd, place) ? READABLE : UNREADABLE;
+    if (found == NOT_KNOWN) found = fd >= 0 && !may_be_hole && can_pread(fd, place) ? READABLE : UNREADABLE;
     if (found == READABLE && may_try_again(guard, page, may_lack_room ? 1 : SAME_PAGE_LIMIT)) return 0;
-    if (in_memory ? can_pread(fd, place) : may_lack_room && found == READABLE) return FAULT_NO_SPACE;
+    if (may_lack_room && found == READABLE) return FAULT_NO_SPACE;
+    if (in_memory && (may_be_hole || found == UNREADABLE) && can_pread(fd, place)) return FAULT_NO_SPACE;
     return fd < 0 ? FAULT_UNKNOWN : FAULT_IO;
 }
 
@@ -424,8 +426,8 @@ static void let_it_end(int is_fault)
     pthread_sigmask(SIG_UNBLOCK, &only, NULL);
 }
 
-/* Each handler that was there before has one try per thread and address, the last one first: most only say something
- * and return, or send the signal again for those before them. */
+/* Each previous handler is called once per thread and address, the last one first: most print something and return, or
+ * send the signal again for the handlers before them. */
 static void pass_on(int number, siginfo_t *info, void *context, int is_fault)
 {
     static _Atomic(uintptr_t) last_address, last_thread;
@@ -567,7 +569,7 @@ static void give_back(fault_guard *guard)
     pthread_mutex_unlock(&registry);
 }
 
-/* Nothing has been repaired, or all of it has been made good. */
+/* Forget all repairs: there were none, or the pages are those of the file again. */
 static void reset(fault_guard *guard)
 {
     if (guard->rescued) munmap(guard->rescued, bits_size(guard));
@@ -582,7 +584,7 @@ static void reset(fault_guard *guard)
     guard->damage = 0;
 }
 
-/* Of a guard that no handler finds. */
+/* The guard is not published. */
 static void set_range(fault_guard *guard, void *address, size_t size)
 {
     reset(guard); /* the bits are those of the old range */
@@ -628,7 +630,7 @@ void fault_pause(fault_guard *guard)
 void fault_resume(fault_guard *guard, void *address, size_t size)
 {
     sigset_t before;
-    lock_from_outside(guard, &before); /* somebody may be describing it */
+    lock_from_outside(guard, &before); /* another thread may be in fault_describe() */
     set_range(guard, address, size);
     publish(guard);
     unlock_from_outside(guard, &before);
@@ -642,7 +644,7 @@ void fault_unwatch(fault_guard *guard)
     give_back(guard);
 }
 
-/* From then on every page is one that another thread has repaired, for those who had already faulted. */
+/* A thread that has already faulted finds afterwards that another one has repaired its page. */
 int fault_revoke(fault_guard *guard, void *address, size_t size, int writable)
 {
     sigset_t before;
@@ -660,7 +662,7 @@ const fault_word *fault_damage(const fault_guard *guard) { return &guard->damage
 
 /* --- recovery ----------------------------------------------------------------------------------------------------- */
 
-/* Which of `count` pages this process has a copy of its own of. */
+/* Which of `count` pages are private copies of this process. */
 static int find_copies(uintptr_t page, size_t count, unsigned char *is_copy)
 {
     memset(is_copy, 1, count);
@@ -697,7 +699,7 @@ static int write_page(const fault_guard *guard, int fd, uint64_t file_size, uint
     return 0;
 }
 
-/* Write the stores that found no room to the file. */
+/* Write to the file what had found no room. */
 static int write_back(const fault_guard *guard, int fd, uint64_t file_size)
 {
     unsigned char is_copy[CHUNK];
@@ -715,7 +717,7 @@ static int write_back(const fault_guard *guard, int fd, uint64_t file_size)
     return 0;
 }
 
-/* Whether the device can be read again where it failed. */
+/* Whether the device can be read again where it had failed. */
 static int can_read(const fault_guard *guard, int fd)
 {
     for (uintptr_t page = guard->first; guard->blanked && page < guard->tail; page += page_size())

@@ -1,8 +1,8 @@
 /* fault_windows.c - fault.h on Windows, by a vectored exception handler.
  *
- * Windows refuses to cut a file that is mapped.  What remains is a network drive or a removable medium that fails, or a
- * disk that is full under a sparse file: EXCEPTION_IN_PAGE_ERROR.  Memory cannot be put into the middle of a view, so
- * the instruction that faulted cannot go on; only what fault_run() and fault_copy() do, which can end early, is guarded.
+ * Windows refuses to truncate a file that is mapped.  What remains is a network drive or a removable medium that fails, or
+ * a disk that is full under a sparse file: EXCEPTION_IN_PAGE_ERROR.  Memory cannot be put into the middle of a view, so
+ * the instruction that faulted cannot go on.  Only fault_run() and fault_copy(), which can end early, are guarded.
  */
 #include "fault.h"
 
@@ -19,7 +19,7 @@ struct fault_guard {
     fault_guard *next, *next_free;
 };
 
-/* All there have ever been: whoever still looks at the damage of a free one may. */
+/* All guards there have ever been: the damage of a free one may still be read. */
 static fault_guard *guards, *free_guards;
 static SRWLOCK registry = SRWLOCK_INIT; /* never held while mapped memory is touched */
 static void *installed;
@@ -90,7 +90,7 @@ static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
 
 int fault_install(void (*notify)(fault_guard *))
 {
-    (void)notify; /* who calls fault_copy() looks at the damage afterwards */
+    (void)notify; /* callers of fault_copy() check the damage afterwards */
     AcquireSRWLockExclusive(&registry);
     if (landing == TLS_OUT_OF_INDEXES) landing = TlsAlloc();
     if (!installed && landing != TLS_OUT_OF_INDEXES) installed = AddVectoredExceptionHandler(0, on_fault);
@@ -110,7 +110,7 @@ int fault_uninstall(void)
 
 /* --- guards --------------------------------------------------------------------------------------------------- */
 
-/* Nothing has been lost, or all of it has been made good. */
+/* Nothing is lost any more. */
 static void reset(fault_guard *guard)
 {
     guard->damage = 0;

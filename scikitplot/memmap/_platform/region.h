@@ -32,8 +32,8 @@ typedef struct {
 
 typedef enum {
     REGION_READ,  /* pages are read-only, and shared with the file */
-    REGION_WRITE, /* stores reach the file */
-    REGION_COPY   /* stores go to private copies of the pages; the file never changes */
+    REGION_WRITE, /* writes reach the file */
+    REGION_COPY   /* copy-on-write: writes go to private copies of the pages; the file never changes */
 } region_intent;
 
 typedef enum { REGION_NORMAL, REGION_RANDOM, REGION_SEQUENTIAL } region_access;
@@ -51,14 +51,14 @@ int region_path_info(const char *path, region_info *info);
 int region_file_open(const char *path, int writable, region_file *file);
 /* Create a file that must not exist yet, open for reading and writing. */
 int region_file_create(const char *path, region_file *file);
-/* The same without a name: nobody sees it half made, and nothing is left of it if the process ends.  Not all systems and
- * file systems can. */
+/* The same without a name: no other process sees it half made, and it is gone if this process ends.  An error where the
+ * system or the file system has no such files. */
 int region_file_create_nameless(const char *directory, region_file *file);
 /* Give such a file a name in its directory, which must not be taken. */
 int region_file_link(region_file file, const char *path);
-/* A handle of our own to a file that somebody else has open.  Where the system lets us, the file is opened anew, so that
- * nothing is shared with the other handle, neither its position nor its flags (O_APPEND); else it is a duplicate, and
- * `*shares_position` is 1.  Whatever goes through a duplicate must leave the position alone. */
+/* Open the file behind a handle of the caller's again.  Where the system permits that, the new handle has a position and
+ * flags of its own.  Elsewhere it is a duplicate and `*shares_position` is 1: it has the position and the flags
+ * (O_APPEND) of the caller's handle, and must never be used to seek. */
 int region_file_reopen(region_file file, int writable, region_file *own, int *shares_position);
 int region_file_info(region_file file, region_info *info);
 /* Set the size.  Growing reserves disk space unless `sparse`; if there is not enough, the old size is restored. */
@@ -72,7 +72,7 @@ int region_directory_sync(const char *path);
 /* Map `size` bytes of a file from `offset` on; `*address` is where byte `offset` is seen.  The file must have them:
  * Windows refuses to map beyond its end, POSIX maps pages that cannot be touched. */
 int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address);
-/* Map zero-filled memory; `shared`: with the children of a later fork.  Much private memory is in large pages where the
+/* Map zero-filled memory; `shared`: with the children of a later fork.  Much private memory is in huge pages where the
  * system has them, until region_advise(REGION_RANDOM). */
 int region_map_anonymous(size_t size, int shared, void **address);
 /* Unmap the whole of a mapping. */
@@ -85,12 +85,12 @@ int region_memory_create(const char *name, size_t size, region_file *memory);
 int region_memory_open(const char *name, uint64_t maker, region_file *memory);
 int region_memory_map(region_file memory, uint64_t offset, size_t size, void **address);
 
-/* Change the size of a private anonymous mapping.  Its contents are kept, new bytes are zero.  On POSIX it moves only to
- * grow, and no page of it may be locked then: the new ones might be locked as well. */
+/* Change the size of a private anonymous mapping.  Its contents are kept, new bytes are zero.  On POSIX it may move when
+ * it grows, but not when it shrinks.  Before it grows, the caller unlocks its pages: else new ones may be locked, too. */
 int region_resize_anonymous(size_t old_size, size_t size, void **address);
 /* Change the size of a file and of the REGION_WRITE mapping that reaches from `offset` to its end.  On POSIX it moves
- * only to grow, which unlocks its pages; on Windows always, also by a failure, and if it cannot be restored then,
- * `*address` is NULL. */
+ * when it grows, which unlocks its pages, but not when it shrinks.  On Windows it may always move, also on failure; if
+ * it cannot be mapped again then, `*address` is NULL. */
 int region_resize(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address);
 
 /* Put private zero-filled memory where the whole of a mapping is; the address range stays taken until region_unmap.
@@ -99,23 +99,23 @@ int region_revoke(void *address, size_t size, int writable);
 
 /* --- pages ---------------------------------------------------------------------------------------------------- */
 
-/* Write stores back.  `wait`: return when they survive a power cut; else: start writing. */
+/* Write dirty pages back.  `wait`: return when they survive a power cut; else: start writing. */
 int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait);
-/* Store into a REGION_WRITE mapping of a file, `offset` being where `address` is in it, by a write to the file, unless the
- * first page and the last are in memory: then nothing has to be read or zeroed first.  Does not grow the file, unless that
- * is cut meanwhile.  Returns how many bytes it has stored, perhaps none; the caller copies the rest. */
+/* Write into a REGION_WRITE mapping of a file through the file: `address` is its byte `offset`.  Then no page has to be
+ * read or zeroed first; if the first and the last page are resident, a copy is as good, and nothing is written.  The file
+ * grows only if it is truncated meanwhile.  Returns how many bytes were written, perhaps none; the caller copies the rest. */
 size_t region_store(region_file file, uint64_t offset, void *address, const void *source, size_t size);
 /* Advisory: how the pages will be used. */
 int region_advise(void *address, size_t size, region_access access);
-/* Advisory: start reading pages that are not in memory. */
+/* Advisory: start reading pages that are not resident. */
 void region_request(void *address, size_t size);
 /* How often this thread has had to wait for a page to be read; always 0 where the system does not say. */
 uint64_t region_major_faults(void);
-/* Advisory: drop pages from this process and, given a file (or REGION_NO_FILE), its pages from the system's cache.
- * `shared`: the mapping shares its pages with a file or with other processes.  Stores are never lost.
+/* Advisory: evict pages from this process and, given a file (or REGION_NO_FILE), from the page cache.
+ * `shared`: the mapping shares its pages with a file or with other processes.  No write is lost.
  * Not for locked pages: Windows would unlock them. */
 int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared);
-/* One byte per page that [address, address + size) meets: 1 if it is in memory.  `file` (or REGION_NO_FILE) is asked
+/* One byte per page that [address, address + size) meets: 1 if it is resident.  `file` (or REGION_NO_FILE) is asked
  * where the system does not answer for the mapping. */
 int region_residency(region_file file, uint64_t offset, void *address, size_t size, unsigned char *resident);
 int region_lock(void *address, size_t size);

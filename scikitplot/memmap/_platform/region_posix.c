@@ -24,7 +24,7 @@
 #define O_DIRECT 0
 #endif
 
-enum { LARGE = 1 << 22 }; /* bytes: from here on NumPy has its arrays in large pages, too */
+enum { LARGE = 1 << 22 }; /* bytes: from this size on NumPy puts its arrays in huge pages, too */
 
 static char nothing; /* where every mapping of size 0 points */
 
@@ -117,14 +117,14 @@ int region_file_link(region_file file, const char *path)
     return linkat(AT_FDCWD, name, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? errno : 0;
 }
 
-/* Open the regular file behind a descriptor anew, for nothing that the descriptor itself is not open for. */
+/* Open the regular file behind a descriptor again, with no more rights than the descriptor has. */
 static int open_anew(int fd, int writable, region_file *own)
 {
     char name[40];
     struct stat st, found;
     int flags = fcntl(fd, F_GETFL);
     if (flags == -1 || fstat(fd, &st)) return errno;
-    if (!S_ISREG(st.st_mode)) return ENOTSUP; /* opening a device or a FIFO does something */
+    if (!S_ISREG(st.st_mode)) return ENOTSUP; /* opening a device or a FIFO has effects */
     if ((flags & O_ACCMODE) != O_RDWR && (writable || (flags & O_ACCMODE) != O_RDONLY)) return EBADF;
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
     int error = open_file(name, writable ? O_RDWR : O_RDONLY, own);
@@ -162,8 +162,8 @@ static int truncate_file(int fd, uint64_t size)
     return failed ? errno : 0;
 }
 
-/* For file systems that cannot reserve: blocks come from writing zeros.  The end moves first, and at once: a process that
- * is killed meanwhile leaves the old or the new size. */
+/* For file systems that cannot reserve blocks.  The end moves first, and at once: a process that is killed meanwhile leaves
+ * the old or the new size. */
 static int write_zeros(int fd, uint64_t from, uint64_t to)
 {
     static const char zeros[1 << 16];
@@ -258,7 +258,7 @@ int region_map(region_file file, region_intent intent, uint64_t offset, size_t s
     return error;
 }
 
-static void offer_large_pages(void *address, size_t size)
+static void offer_huge_pages(void *address, size_t size)
 {
 #ifdef MADV_HUGEPAGE
     if (size >= LARGE) madvise(address, size, MADV_HUGEPAGE);
@@ -276,7 +276,7 @@ int region_map_anonymous(size_t size, int shared, void **address)
     }
     int error = map_pages(NULL, size, PROT_READ | PROT_WRITE,
                           MAP_ANON | (shared ? MAP_SHARED : MAP_PRIVATE | MAP_NORESERVE), REGION_NO_FILE, 0, address);
-    if (!error && !shared) offer_large_pages(*address, size);
+    if (!error && !shared) offer_huge_pages(*address, size);
     return error;
 }
 
@@ -388,17 +388,17 @@ static int grow_by_copying(size_t old_size, size_t size, void **address)
 #ifdef __linux__
 static size_t whole_pages(size_t size) { return (size + page_mask()) & ~(size_t)page_mask(); }
 
-/* To the kernel, a part that was locked or advised is a mapping of its own, which need not merge with its neighbours
- * afterwards; mremap() takes one at a time.  Asked by a change that fails in one way or the other, as there is no room. */
+/* The kernel splits a mapping when a part of it is locked or advised, and may never merge it again; mremap() takes one at a
+ * time.  This asks for one page more, which is refused in either case, unless the page behind is free. */
 static int is_one_mapping(char *from, size_t size)
 {
     if (mremap(from, size, size + region_page_size(), 0) == MAP_FAILED) return errno != EFAULT;
-    munmap(from + size, region_page_size()); /* there was */
+    munmap(from + size, region_page_size()); /* it was free */
     return 1;
 }
 
-/* Move the memory in some pages into the place of others; `from` stays mapped.  On failure nothing has moved.  mremap()
- * may unmap `to` before it finds that `from` is several mappings, and another thread could take its place: ask first. */
+/* Move pages to `to`, where others are mapped; `from` stays mapped, and empty.  On failure nothing has moved.  Some kernels
+ * unmap `to` before they find that `from` is several mappings, and another thread might map something there: ask first. */
 static int move_pages(char *from, char *to, size_t size)
 {
     if (size == region_page_size() || is_one_mapping(from, size))
@@ -407,7 +407,7 @@ static int move_pages(char *from, char *to, size_t size)
     int error = move_pages(from, to, half);
     if (error) return error;
     error = move_pages(from + half, to + half, size - half);
-    if (error && move_pages(to, from, half)) memcpy(from, to, half); /* no more mappings for this process */
+    if (error && move_pages(to, from, half)) memcpy(from, to, half); /* the process has as many mappings as it may */
     return error;
 }
 
@@ -438,7 +438,7 @@ static int grow_anonymous(size_t old_size, size_t size, void **address)
         return error == EINVAL ? grow_by_copying(old_size, size, address) : error; /* Linux before 5.7 */
     }
     *address = moved;
-    offer_large_pages(moved, size);
+    offer_huge_pages(moved, size);
     return 0;
 }
 #else
@@ -470,7 +470,7 @@ int region_resize(region_file file, uint64_t offset, size_t old_size, size_t siz
     if (offset > INT64_MAX || size > INT64_MAX - offset) return EFBIG;
     if (size > old_size) return grow_file(file, offset, old_size, size, sparse, address);
     int error = truncate_file((int)file, offset + size);
-    if (!error) unmap_end(old_size, size, address); /* the end is lost already: as good as unmapped */
+    if (!error) unmap_end(old_size, size, address); /* no error: the file has its new size */
     return error;
 }
 
@@ -516,7 +516,7 @@ size_t region_store(region_file file, uint64_t offset, void *address, const void
     struct rlimit most;
     size_t stored = 0;
     int fd = (int)file, flags = fcntl(fd, F_GETFL);
-    if (flags == -1 || flags & (O_APPEND | O_SYNC | O_DIRECT)) return 0; /* a duplicate: would not write here, or wait for the disk */
+    if (flags == -1 || flags & (O_APPEND | O_SYNC | O_DIRECT)) return 0; /* of a duplicate: it would write elsewhere, or wait */
     if (fstat(fd, &st) || (uint64_t)st.st_size < offset + size) return 0;
     if (getrlimit(RLIMIT_FSIZE, &most) || most.rlim_cur < offset + size) return 0; /* would be sent SIGXFSZ */
     if (is_resident(address) && is_resident((char *)address + size - 1)) return 0;
@@ -543,7 +543,7 @@ int region_advise(void *address, size_t size, region_access access)
 
 void region_request(void *address, size_t size)
 {
-    /* of a larger request Linux takes what it reads ahead, or the disk takes at once: the default is this */
+    /* Linux cuts a larger request off at the read-ahead of the device, which is this by default */
     const size_t most = 1 << 17;
     widen(&address, &size);
     for (size_t at = 0; at < size; at += most) madvise((char *)address + at, size - at < most ? size - at : most, MADV_WILLNEED);
@@ -558,7 +558,7 @@ uint64_t region_major_faults(void)
     return 0;
 }
 
-/* MADV_DONTNEED would lose the stores in private pages; this swaps them out, if there is swap space. */
+/* MADV_DONTNEED would lose private copies; this swaps them out, if there is swap space. */
 static void page_out(void *address, size_t size)
 {
 #ifdef MADV_PAGEOUT
@@ -593,7 +593,7 @@ int region_evict(region_file file, uint64_t offset, void *address, size_t size, 
 }
 
 #ifdef __linux__
-/* Linux answers mincore() truthfully to those only who own the file or may write to it, and "all" to the rest. */
+/* Linux answers mincore() truthfully only to users who own the file or may write to it; to others it answers "all". */
 static int mincore_is_truthful(int fd)
 {
     struct stat st;
@@ -609,9 +609,9 @@ static long blocks_read(void)
     return getrusage(RUSAGE_THREAD, &usage) ? 0 : usage.ru_inblock;
 }
 
-/* A read that may not wait succeeds on cached pages.  On others it starts to read, and succeeds if that is quick, so
- * the thread's own count tells; they are waited for and dropped again, a block at a time, so that asking leaves the
- * cache as it was. */
+/* A read that may not wait succeeds on pages in the page cache.  On others it starts to read, and succeeds if that is
+ * quick, so the thread's count of blocks tells them apart.  Afterwards they are read to the end and evicted again, a block
+ * at a time, so that the page cache is as it was. */
 static void ask_by_reading(int fd, uint64_t first, size_t pages, unsigned char *resident)
 {
     enum { BLOCK = 256 };

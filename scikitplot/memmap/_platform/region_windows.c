@@ -226,8 +226,7 @@ static void set_sparse(HANDLE handle, int sparse)
     DeviceIoControl(handle, FSCTL_SET_SPARSE, &wanted, sizeof wanted, NULL, 0, &unused, NULL);
 }
 
-/* In a sparse file only written bytes get disk space.  A write at a place moves the position all the same, which a
- * duplicate shares: whoever asks for this puts it back. */
+/* In a sparse file only written bytes get disk space. */
 static int write_zeros(HANDLE handle, uint64_t from, uint64_t to)
 {
     static const char zeros[1 << 16];
@@ -248,6 +247,7 @@ static int grow_reserved(HANDLE handle, uint64_t old_size, uint64_t size, int is
     LARGE_INTEGER nowhere = {.QuadPart = 0}, position;
     int error = set_end(handle, size);
     if (error || !is_sparse) return error;
+    /* a write at an offset moves the position, too, which a duplicate shares */
     BOOL has_position = SetFilePointerEx(handle, nowhere, &position, FILE_CURRENT);
     error = write_zeros(handle, old_size, size);
     if (has_position) SetFilePointerEx(handle, position, NULL, FILE_BEGIN);
@@ -484,14 +484,14 @@ static int revoke_private(void *base, size_t size, DWORD protection)
 /* Between unmapping and allocating, another thread may take the range: Windows has no single step for it. */
 static int revoke_view(void *base, size_t size, DWORD protection)
 {
-    void *promise; /* shows that there is memory before anything is given up */
+    void *promise; /* there is memory: now the view may go */
     int error = map_private(size, &promise);
     if (error) return error;
     error = UnmapViewOfFile(base) ? 0 : last_error();
     VirtualFree(promise, 0, MEM_RELEASE);
     if (error || VirtualAlloc(base, size, MEM_RESERVE | MEM_COMMIT, protection)) return error;
     error = last_error();
-    VirtualAlloc(base, size, MEM_RESERVE, PAGE_NOACCESS); /* nobody else's memory shall stand here */
+    VirtualAlloc(base, size, MEM_RESERVE, PAGE_NOACCESS); /* no other memory shall take the place */
     return error;
 }
 
