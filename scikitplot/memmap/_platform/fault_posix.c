@@ -255,8 +255,9 @@ static int make_private(fault_guard *guard, int fd)
 {
     for (uintptr_t from = guard->first, to; from < guard->tail; from = to) {
         to = next_lost(guard, from, guard->tail);
-        if (!is_lost(guard, from) && mmap((void *)from, to - from, protection(guard), MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
-                                          fd, (off_t)place_in_file(guard, from)) == MAP_FAILED)
+        if (!is_lost(guard, from) &&
+            mmap((void *)from, to - from, protection(guard), MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
+                 (off_t)place_in_file(guard, from)) == MAP_FAILED)
             return 0;
     }
     guard->is_private = 1;
@@ -403,7 +404,8 @@ static int repair(uintptr_t address, const void *context)
     outcome found = REPLACED;
     lock(guard);
     if (guard->repeats++ > SAME_FAULT_LIMIT) found = NOT_REPAIRED;
-    else if (!is_lost(guard, page)) found = replace_page(guard, page, was_store(guard, context)); /* else another thread was first */
+    else if (!is_lost(guard, page)) found = replace_page(guard, page, was_store(guard, context));
+    /* else another thread was first */
     unlock(guard);
     void (*notify)(fault_guard *) = atomic_load(&notify_user);
     if (found == REPLACED && guard->damage & ~(uint32_t)FAULT_REVOKED && notify) notify(guard);
