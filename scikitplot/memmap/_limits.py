@@ -3,6 +3,8 @@
 import errno
 import sys
 
+from ._system import MEMORY_PROMISE
+
 NO_MEMORY = (errno.ENOMEM, errno.EOVERFLOW)
 NO_MEMORY_ON_WINDOWS = (8, 14, 1455)  # ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_COMMITMENT_LIMIT
 INVALID_PARAMETER = 87  # what Windows says to more than the address space
@@ -49,10 +51,7 @@ def memory_limit(nbytes: int) -> str:
     most = kernel_setting("max_map_count")
     if most is not None and map_count() >= int(most) - 1:
         return f"a process may have {most} mappings (vm.max_map_count)"
-    promise = "the system does not promise that much memory "
-    if most is None:
-        return promise + "(commit limit: what it has and the paging files)"
-    promise += "(overcommit, vm.overcommit_memory)"
+    promise = f"the system does not promise that much memory ({MEMORY_PROMISE})"
     if ADDRESS_SPACE == 1 << 32:
         return f"no such gap is left in the address space of a 32-bit process, {ADDRESS_SPACE} bytes, or {promise}"
     return promise

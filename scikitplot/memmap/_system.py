@@ -4,7 +4,13 @@ import os
 import sys
 
 if sys.platform == "win32":
-    from msvcrt import get_osfhandle as system_handle
+    MEMORY_PROMISE = "commit limit: what it has and the paging files"
+
+    def system_handle(descriptor: int) -> int:
+        """Return the platform layer's handle of a descriptor."""
+        import msvcrt
+
+        return msvcrt.get_osfhandle(descriptor)
 
     def system_path(path: str) -> str:
         """Return an absolute path for Python's own calls, which end at 260 characters without this prefix."""
@@ -14,6 +20,7 @@ if sys.platform == "win32":
         """Do nothing: a file is read-only or it is not, and only one that is not is replaced."""
 
 else:
+    MEMORY_PROMISE = "overcommit, vm.overcommit_memory"
 
     def system_handle(descriptor: int) -> int:
         """Return the platform layer's handle of a descriptor."""

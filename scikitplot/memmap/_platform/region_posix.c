@@ -136,7 +136,7 @@ static int open_anew(int fd, int writable, region_file *own)
 
 int region_file_reopen(region_file file, int writable, region_file *own, int *shares_position)
 {
-    region_file fd;
+    region_file fd = REGION_NO_FILE;
     int shares = open_anew((int)file, writable, &fd) != 0;
     if (shares) fd = fcntl((int)file, F_DUPFD_CLOEXEC, 0);
     if (fd < 0) return errno;
