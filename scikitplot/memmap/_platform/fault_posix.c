@@ -334,7 +334,7 @@ static fault_guard *find(uintptr_t address)
 
 static int was_store(const fault_guard *guard, const void *context)
 {
-#if defined(__linux__) && defined(__x86_64__)
+#if defined(__linux__) && (defined(__x86_64__) || defined(__i386__))
     (void)guard;
     return (((const ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 2) != 0; /* the error code of the page fault */
 #else
