@@ -204,7 +204,7 @@ def test_a_file_that_is_not_found_is_recovered_once_it_is_back(survives):
 mm = MemMap.open("data.bin", dtype="<f8")
 os.rename("data.bin", "away.bin")
 os.truncate("away.bin", PAGE)
-assert "can neither be read nor found" in str(raises(mm.read_at, 2 * PAGE, 8))
+assert "can no longer be found or read" in str(raises(mm.read_at, 2 * PAGE, 8))
 for there in ["nothing", "another file"]:
     error = raises(mm.recover)
     assert "Bytes 8192:12288" in str(error) and isinstance(error.__context__, OSError) and mm.damaged

@@ -171,7 +171,7 @@ def test_maps_that_end_before_their_file_refuse(path):
 
 
 def test_maps_without_dimensions_windows_and_shared_memory_refuse(path):
-    with MemMap.anonymous(()) as scalar, pytest.raises(ValueError, match="without dimensions"):
+    with MemMap.anonymous(()) as scalar, pytest.raises(ValueError, match="of no dimensions"):
         scalar.resize(2)
     with table(path) as mm, mm.window(2, 6) as part, pytest.raises(ValueError, match="window"):
         part.resize(9)

@@ -1,4 +1,4 @@
-"""MapCore: the compiled half of MemMap, with the calls that are made millions of times.
+"""MapCore: the compiled half of MemMap, with the calls that programs make millions of times.
 
 Every array over the memory has a `Lease` as its base. The library's own temporaries live in C variables only, so that
 no traceback keeps one alive. Code that may run Python code (`__index__`, buffer requests) runs before the region is
@@ -57,7 +57,7 @@ cdef extern from "numpy/arrayobject.h":
 
 cnp.import_array()
 
-# The maps that are open, as weak references by id; a dict, because its methods are atomic where a WeakSet's are not.
+# The open maps, as weak references by id. A dict: its methods are atomic, those of a WeakSet are not.
 cdef dict OPEN = {}
 
 
@@ -70,14 +70,14 @@ cdef object METHOD_DESCRIPTOR = type(str.join)
 
 cdef enum:
     MAX_NDIM = 64           # of NumPy
-    LARGEST_SCALAR = 32     # bytes, of those that are copied as they are: a complex of two long doubles
-    LONG_COPY = 1 << 15     # bytes: a copy from here on costs more than letting other threads run
-    LONG_STORE = 1 << 20    # bytes: from here on it is looked whether a write to the file is faster
-    STORE_PIECE = 1 << 24   # bytes, of which that is looked at
+    LARGEST_SCALAR = 32     # bytes of the largest simple scalar: a complex of two long doubles
+    LONG_COPY = 1 << 15     # bytes: a longer copy costs more than letting other threads run (measured)
+    LONG_WRITE = 1 << 20    # bytes: a longer write goes to the file if its pages are not resident (measured)
+    WRITE_PIECE = 1 << 24   # bytes of such a write between two checks
 
 
 cdef inline Py_ssize_t clipped(object number) except? -1:
-    """An integer; one that is too large for the type becomes the largest (smallest), which is out of every range."""
+    """Return an integer; one too large for the type becomes its largest or smallest, which is out of every range."""
     cdef Py_ssize_t exact
     if PyLong_CheckExact(number):
         exact = PyLong_AsSsize_t(number)
@@ -88,7 +88,7 @@ cdef inline Py_ssize_t clipped(object number) except? -1:
 
 
 cdef inline int unpack(slice key, Py_ssize_t *start, Py_ssize_t *stop, Py_ssize_t *step) except -1:
-    """PySlice_Unpack, but for two plain integers in half the time."""
+    """Do what PySlice_Unpack does, for two plain integers in half the time."""
     if key.step is None and PyLong_CheckExact(key.start) and PyLong_CheckExact(key.stop):
         start[0], stop[0], step[0] = clipped(key.start), clipped(key.stop), 1
         return 0
@@ -102,7 +102,7 @@ cdef inline int check_open(MapCore self) except -1:
 cdef inline object array(
     MapCore self, Lease taken, cnp.dtype dtype, char *data, int ndim, cnp.npy_intp *dims, cnp.npy_intp *steps
 ):
-    """An ndarray over memory that a lease keeps mapped."""
+    """Return an ndarray over memory that a lease keeps mapped."""
     Py_INCREF(dtype)  # stolen by NumPy, as is the lease
     cdef object view = PyArray_NewFromDescr(cnp.ndarray, dtype, ndim, dims, steps, data, self.flags, NULL)
     Py_INCREF(taken)
@@ -123,7 +123,7 @@ cdef MapCore over(type cls, Region region, tuple layout, mode, access):
     for i in range(self.ndim_):
         self.steps[i] = self.strides[i]
     self.flags = cnp.NPY_ARRAY_WRITEABLE if region.writable else 0
-    # the rest may be views (structured), copy Python-sized data (S, U), or run a third party's code
+    # other scalars may be views (structured), have any size (S, U), or run code of a third party
     self.simple_scalars = self.dtype.type_num <= cnp.NPY_CLONGDOUBLE or (
         self.dtype.type_num in (cnp.NPY_DATETIME, cnp.NPY_TIMEDELTA, NPY_HALF))
     self._mode = mode
@@ -144,7 +144,7 @@ cdef inline void unlist(MapCore self):
     OPEN.pop(<uintptr_t><void *>self, None)
 
 
-@cython.no_gc_clear  # the region must outlast whatever is still called while a cycle is taken apart
+@cython.no_gc_clear  # methods may still run while the collector breaks a cycle, and need the region
 cdef class MapCore:
     """The layout of an array over a `Region`, and the hot calls on it."""
 
@@ -203,20 +203,20 @@ cdef class MapCore:
         return window
 
     cdef void reshape(self, tuple shape):
-        """Take over the size of the region; strides do not depend on the first dimension, the only one to change."""
+        """Set the shape. Strides do not depend on the first dimension, which is the only one that changes."""
         cdef int i
         for i in range(self.ndim_):
             self.dims[i] = shape[i]
         self.now_shape = shape
 
     def _resize(self, tuple shape not None, Py_ssize_t nbytes, cnp.ndarray rows=None):
-        """Change the size of region and map, unless views are alive. Returns whether it is done.
+        """Change the size of region and map, unless views are alive; return whether that was done.
 
-        If there are `rows`, of the map's dtype, they are the last ones then.
+        `rows`, of the map's dtype, are written to the end.
         """
         cdef cnp.ndarray end
         try:
-            if not self._region.resize(nbytes, self._region.sparse and rows is None):  # rows need their space at once
+            if not self._region.resize(nbytes, self._region.sparse and rows is None):  # rows are written at once
                 return False
             # before any other thread can use the region
             with cython.critical_section(self):
@@ -231,11 +231,11 @@ cdef class MapCore:
             return True
         finally:
             self._region.reopen()
-            if is_closed(self._region):  # the mapping was lost
+            if is_closed(self._region):  # Windows could map neither the new size nor the old one
                 unlist(self)
 
     def _close(self):
-        """Close the region and this map, unless views are alive. Returns whether it is closed."""
+        """Close the region, unless views are alive; return whether it is closed."""
         if not self._region.close():
             return False
         unlist(self)
@@ -329,7 +329,7 @@ cdef class MapCore:
         return result
 
     cdef object rearmed_view(self):
-        """The whole map. The guard is put in front of other handlers first, which takes too long for each slice."""
+        """Return the whole map. First put the guard in front of other handlers, which is too slow for each slice."""
         if self._region.on_file:
             rearm()
         return self.whole_view()
@@ -339,7 +339,7 @@ cdef class MapCore:
         return array(self, taken, self.dtype, self._region.address, self.ndim_, self.dims, self.steps)
 
     def _view(self, cnp.dtype dtype not None, tuple shape, tuple strides, Py_ssize_t nbytes, Py_ssize_t offset):
-        """The `nbytes` bytes from `offset` on under another layout, which the caller has checked."""
+        """Return an array over `nbytes` bytes from `offset` on, in a layout that the caller has checked."""
         cdef cnp.npy_intp dims[MAX_NDIM]
         cdef cnp.npy_intp steps[MAX_NDIM]
         cdef int i, ndim = len(shape)
@@ -406,20 +406,20 @@ cdef class MapCore:
     def __setitem__(self, key, value):
         check_open(self)
         self.check_writable()
-        if not self.store_rows(key, value):
+        if not self.write_rows(key, value):
             PyObject_SetItem(self.whole_view(), key, value)
         check_damage(self._region)
 
-    cdef bint store_rows(self, key, value) except -1:
-        """Store an array that is, byte for byte, some consecutive rows of the map. False: it is not, or not large."""
+    cdef bint write_rows(self, key, value) except -1:
+        """Write a large array that has the bytes of consecutive rows of the map; return False if it is another one."""
         cdef Py_ssize_t start, stop, step
         cdef cnp.ndarray rows
         cdef Region region = self._region
         if type(value) is not np.ndarray or not region.on_file or not (PySlice_Check(key) or key is Ellipsis):
             return False
-        PySlice_Unpack(slice(None) if key is Ellipsis else key, &start, &stop, &step)  # first: may change the value
+        PySlice_Unpack(slice(None) if key is Ellipsis else key, &start, &stop, &step)  # first: may run code that changes the value
         rows = value
-        if cnp.PyArray_NBYTES(rows) < LONG_STORE or not cnp.PyArray_IS_C_CONTIGUOUS(rows) or rows.ndim == 0:
+        if cnp.PyArray_NBYTES(rows) < LONG_WRITE or not cnp.PyArray_IS_C_CONTIGUOUS(rows) or rows.ndim == 0:
             return False
         if rows.ndim != self.ndim_ or rows.ndim > 1 and self.order != "C":
             return False
@@ -430,7 +430,7 @@ cdef class MapCore:
             check_damage(region)
             if PySlice_AdjustIndices(self.dims[0], &start, &stop, step) != cnp.PyArray_DIM(rows, 0) or step != 1:
                 return False
-            store(region, start * self.steps[0], cnp.PyArray_BYTES(rows), cnp.PyArray_NBYTES(rows))
+            write(region, start * self.steps[0], cnp.PyArray_BYTES(rows), cnp.PyArray_NBYTES(rows))
             return True
         finally:
             release(region)
@@ -491,7 +491,7 @@ cdef class MapCore:
         Returns
         -------
         memoryview
-            Of the map's shape; read-only where the map is. It counts as a view: `close` refuses while it is alive.
+            With the map's shape, and read-only where the map is. It is a view: `close` refuses while it is alive.
 
         Raises
         ------
@@ -523,9 +523,9 @@ cdef class MapCore:
         Parameters
         ----------
         indices : array_like of int
-            Row numbers, of any shape; negative ones count from the end.
+            Row numbers, in any shape; negative ones count from the end.
         out : ndarray, optional
-            Where to put the result: of shape ``indices.shape + mm.shape[1:]`` and of the map's dtype.
+            Array for the result, with shape ``indices.shape + mm.shape[1:]`` and the map's dtype.
 
         Returns
         -------
@@ -535,7 +535,7 @@ cdef class MapCore:
         Raises
         ------
         IndexError
-            If an index is out of range. Nothing has been copied then.
+            If an index is out of range; nothing is copied.
         TypeError
             If the indices are not integers, or `out` has another dtype.
         ValueError
@@ -576,7 +576,7 @@ cdef class MapCore:
         return out
 
     def _request(self, cnp.ndarray index not None):
-        """Have rows read, unless they are in memory: int64, in range."""
+        """Start reading rows that are not resident; int64, those out of range are ignored."""
         cdef cnp.ndarray whole = self.whole_view()
         cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(index)
         cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length = cnp.PyArray_DIM(whole, 0)
@@ -588,7 +588,7 @@ cdef class MapCore:
                 request_missing(base, length, nbytes, indices, count, guard)
 
     cdef int gather_into(self, cnp.ndarray index, cnp.ndarray target) except -1:
-        """Copy the rows into C-contiguous memory of the right size, which is not the map's."""
+        """Copy rows into a C-contiguous array of the right size, which shares no memory with the map."""
         cdef cnp.ndarray whole = self.rearmed_view()
         cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(index)
         cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length = cnp.PyArray_DIM(whole, 0), bad
@@ -603,7 +603,7 @@ cdef class MapCore:
         if cnp.PyArray_CHKFLAGS(whole, cnp.NPY_ARRAY_C_CONTIGUOUS):
             with nogil:
                 gather_rows(base, length, nbytes, indices, count, place, guard)
-        else:  # scattered rows
+        else:  # the rows of a Fortran-order map
             np.copyto(target, whole[index].reshape((<object>target).shape))
         return check_damage(self._region)
 
@@ -626,14 +626,14 @@ cdef class MapCore:
         Parameters
         ----------
         offset : int
-            Where to start, in bytes from the start of the map.
+            First byte of the range, from the start of the map.
         size : int
-            How many bytes.
+            Number of bytes.
 
         Returns
         -------
         bytes
-            Exactly `size` bytes. Only the pages they lie on are touched.
+            Exactly `size` bytes. The call touches only the pages of this range.
 
         Raises
         ------
@@ -664,9 +664,9 @@ cdef class MapCore:
         Parameters
         ----------
         offset : int
-            Where to start, in bytes from the start of the map.
+            First byte of the range, from the start of the map.
         buffer : writable contiguous buffer
-            Is filled to its end: a bytearray, an ndarray, a memoryview.
+            A bytearray, ndarray or memoryview; the call fills all of it.
 
         Returns
         -------
@@ -676,7 +676,7 @@ cdef class MapCore:
         Raises
         ------
         ValueError
-            If the range is negative or ends past the map, or the map is closed. Nothing has been copied then.
+            If the range is negative or ends past the map, or the map is closed. Nothing is copied in part.
 
         Examples
         --------
@@ -694,7 +694,7 @@ cdef class MapCore:
         Parameters
         ----------
         offset : int
-            Where to start, in bytes from the start of the map.
+            First byte of the range, from the start of the map.
         data : contiguous buffer
             bytes, a bytearray, an ndarray, a memoryview.
 
@@ -706,8 +706,8 @@ cdef class MapCore:
         Raises
         ------
         ValueError
-            If the map is read-only or closed, or the range is negative or ends past the map. Nothing has been
-            copied then.
+            If the map is read-only or closed, or the range is negative or ends past the map. Nothing is copied in
+            part.
 
         Examples
         --------
@@ -723,7 +723,7 @@ cdef class MapCore:
         return self.exchange(offset, data, PyBUF_ANY_CONTIGUOUS)
 
     cdef object exchange(self, offset, buffer, int flags):
-        """Copy between the map and a buffer: out of the map into a writable one, else into the map."""
+        """Copy between the map and a buffer: out of the map if `flags` ask for a writable buffer, else into the map."""
         cdef Py_buffer view
         cdef Py_ssize_t nbytes
         cdef char *place
@@ -742,7 +742,7 @@ cdef class MapCore:
                 if flags & PyBUF_WRITABLE:
                     copy(<char *>view.buf, place, nbytes)
                 else:
-                    store(self._region, place - self._region.address, <char *>view.buf, nbytes)
+                    write(self._region, place - self._region.address, <char *>view.buf, nbytes)
                 check_damage(self._region)
             finally:
                 release(self._region)
@@ -759,7 +759,7 @@ cdef inline bint holds_objects(buffer) except -1:
 
 
 cdef object index_array(rows, length):
-    """Indices as the kernels take them: contiguous int64, and a copy, which nobody changes after it was checked."""
+    """Return indices for the kernels: a contiguous int64 copy, which no other code can change after the check."""
     if rows.dtype.kind == "u" and rows.size and rows.max() >= length:  # may be too large for int64
         raise IndexError(f"index {rows.max()} is out of bounds for axis 0 with size {length}")
     return np.array(rows, np.int64, order="C")
@@ -773,24 +773,24 @@ cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexc
             copy_bytes(target, source, nbytes)
 
 
-cdef void store(Region region, Py_ssize_t offset, const char *source, Py_ssize_t nbytes):
-    """Copy into a region, which is entered. What is copied may lie in it."""
+cdef void write(Region region, Py_ssize_t offset, const char *source, Py_ssize_t nbytes):
+    """Copy into a region that the caller has acquired. The source may overlap the target."""
     cdef char *place = region.address + offset
     cdef uintptr_t here = <uintptr_t>place, there = <uintptr_t>source
     cdef bint overlaps = max(here, there) - min(here, there) < <size_t>nbytes
-    cdef Py_ssize_t at = 0, piece, stored
+    cdef Py_ssize_t at = 0, piece, written
     cdef region_file handle
     cdef File file
-    if nbytes >= LONG_STORE and region.on_file and region.shared and not overlaps:
+    if nbytes >= LONG_WRITE and region.on_file and region.shared and not overlaps:
         file = region.file
         if file is not None:
             handle = file.handle
-            # in pieces: the map may be closed meanwhile, and lose pages
+            # in pieces: meanwhile another thread may close the map, or the map may lose pages
             while at < nbytes and not is_closed(region) and not region.damage[0]:
-                piece = min(nbytes - at, <Py_ssize_t>STORE_PIECE)
+                piece = min(nbytes - at, <Py_ssize_t>WRITE_PIECE)
                 with nogil:
-                    stored = region_store(handle, region.offset + offset + at, place + at, source + at, piece)
-                copy(place + at + stored, source + at + stored, piece - stored)
+                    written = region_store(handle, region.offset + offset + at, place + at, source + at, piece)
+                copy(place + at + written, source + at + written, piece - written)
                 at += piece
     copy(place + at, source + at, nbytes - at)
 
@@ -809,10 +809,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def own_methods(type cls):
-    """Give a subclass of MapCore method descriptors of its own; a class decorator.
+    """Give a subclass of MapCore its own method descriptors; a class decorator.
 
-    The interpreter's specialised calls want the descriptor to belong to exactly the type of the object: through an
-    inherited descriptor `read_at` takes a third longer.
+    The interpreter specialises a call only if the descriptor belongs to exactly the type of the object. An inherited
+    `read_at` takes a third longer.
     """
     for name, method in MapCore.__dict__.items():
         if type(method) is METHOD_DESCRIPTOR and name not in cls.__dict__:

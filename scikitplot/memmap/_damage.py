@@ -1,4 +1,4 @@
-"""What is raised when pages were lost, what it says, and what else happens then."""
+"""DamagedError, its message, and the policy for lost pages."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ REASONS = {
     TRUNCATED: (errno.EIO, "the file was truncated while it was mapped"),
     NO_SPACE: (errno.ENOSPC, "a write found no room on the disk"),
     IO: (errno.EIO, "the device failed to read"),
-    UNKNOWN: (errno.EIO, "the file can neither be read nor found any more"),
+    UNKNOWN: (errno.EIO, "the file can no longer be found or read"),
 }
-WAY_OUT = "What was read from there is not the file's: make the file whole again, and call recover()"
+WAY_OUT = "Bytes read from there are not those of the file: restore the file, then call recover()"
 
 
 class DamagedError(OSError):
     """Pages of a map were lost: the file was truncated, the disk is full, or the device failed.
 
-    Raised by the call that met them, and by every later call that needs data, until `MemMap.recover` succeeds.
+    The call that touches a lost page raises it, and so does every later call that needs data, until
+    `MemMap.recover` succeeds.
 
     Attributes
     ----------
     filename : str or None
-        The file.
-    errno, strerror
+        Path of the file.
+    errno : int
+        ``ENOSPC`` if the disk was full, else ``EIO``.
+    strerror : str
         What happened, and which bytes are affected.
 
     Examples

@@ -35,7 +35,7 @@ class _Default(str):
 
 _DEFAULT_MODE = _Default("r")
 _NO_PATH: Any = _Default("")
-PIECE = 1 << 25  # bytes that are waited for at once
+PIECE = 1 << 25  # bytes of one step of `prefetch`: often enough to move a progress bar
 _PATHS = (str, bytes, os.PathLike)
 
 
@@ -45,7 +45,7 @@ def open_maps() -> list[MemMap]:
     Returns
     -------
     list of MemMap
-        Windows are not listed: they belong to the map they were made from.
+        Windows are not listed: each belongs to a map.
 
     Examples
     --------
@@ -61,31 +61,45 @@ def open_maps() -> list[MemMap]:
 
 @own_methods
 class MemMap(MapCore):
-    r"""A file, or anonymous memory, as an array that is paged in where it is touched.
+    r"""An array over a file or over anonymous memory. The system reads a page when the program first touches it.
 
-    Made by `MemMap.open` and `MemMap.anonymous`. A MemMap owns one mapping: ``mm[...]`` is a plain `numpy.ndarray`
-    over the mapped memory, and `close` unmaps it, as does the end of a ``with`` block.
+    `MemMap.open` and `MemMap.anonymous` make maps. A MemMap owns one mapping: ``mm[...]`` is a plain `numpy.ndarray`
+    over the mapped memory. `close`, or the end of a ``with`` block, unmaps it.
 
     Attributes
     ----------
     path : str or None
         Absolute path of the file; None for anonymous memory.
     mode : {"r", "r+", "c", "w+", "x+"}
-        How it was opened.
-    dtype, shape, ndim, size, itemsize, nbytes, strides
-        As of an ndarray.
+        How the map was opened.
+    dtype : numpy.dtype
+        Data type of the elements.
+    shape : tuple of int
+        Length of each dimension.
+    ndim : int
+        Number of dimensions.
+    size : int
+        Number of elements.
+    itemsize : int
+        Bytes in an element.
+    nbytes : int
+        Bytes in the map.
+    strides : tuple of int
+        Bytes from one element to the next, along each dimension.
     offset : int
-        Where the map starts in the file, in bytes.
+        First byte of the map in its file.
     order : {"C", "F"}
         Memory layout.
     access : {"normal", "random", "sequential"}
-        How the pages are meant to be used.
-    writable, shared : bool
-        Whether the map can be written to; whether a write reaches others.
+        Intended use of the pages, see `advise`.
+    writable : bool
+        Whether the map can be written to.
+    shared : bool
+        Whether writes reach the file, or other processes.
     closed : bool
         Whether the map is closed. All attributes still work then.
     damaged : bool
-        Whether pages were lost. Calls that need data raise `DamagedError` then.
+        Whether pages were lost. Calls that need data then raise `DamagedError`.
 
     Examples
     --------
@@ -107,7 +121,7 @@ class MemMap(MapCore):
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         raise TypeError(
-            "MemMap is not called: use MemMap.open(path, ...) for a file, MemMap.anonymous(shape, ...) for memory"
+            "MemMap(...) makes no map: use MemMap.open(path, ...) for a file, MemMap.anonymous(shape, ...) for memory"
         )
 
     @classmethod
@@ -128,25 +142,25 @@ class MemMap(MapCore):
         Parameters
         ----------
         path : str, bytes, os.PathLike or binary file object
-            A regular file. A file object is flushed, and may be closed afterwards; ``"w+"`` changes the size of its
-            file and keeps the bytes. If left out, `shape` is required and the call is `MemMap.anonymous`.
+            A regular file. A file object is flushed and may be closed afterwards; ``"w+"`` changes the size of its
+            file and keeps the bytes. Without a path, `shape` is required and the call is `MemMap.anonymous`.
         mode : {"r", "r+", "c", "w+", "x+"}, default "r"
-            ``"r"`` read an existing file; ``"r+"`` read and write one; ``"c"`` write to private memory that the file
-            never sees; ``"w+"`` make a file, in the place of the one that is there; ``"x+"`` make a file that must
-            not exist. The long names of `numpy.memmap` are accepted.
+            ``"r"`` reads an existing file; ``"r+"`` reads and writes one; ``"c"`` is copy-on-write: changes stay
+            private and never reach the file; ``"w+"`` creates a file, or replaces an existing one by a new file;
+            ``"x+"`` creates a file that must not exist. The long names of `numpy.memmap` work, too.
         dtype : dtype-like, default "u1"
             Any fixed-size dtype. A sub-array dtype adds its dimensions to the shape.
         shape : int or tuple of int, optional
-            At most one -1 is inferred from the size of the file. Default: one dimension, inferred. ``"w+"`` and
-            ``"x+"`` need a full shape.
+            One dimension may be -1: it is inferred from the size of the file. Default: one dimension, inferred.
+            ``"w+"`` and ``"x+"`` need a full shape.
         offset : int, default 0
-            Where the data starts in the file, in bytes; needs no alignment.
+            First byte of the data in the file; it needs no alignment.
         order : {"C", "F"}, default "C"
             Memory layout.
         access : {"normal", "random", "sequential"}, default "normal"
-            How the pages will be used: ``"random"`` reads nothing ahead, ``"sequential"`` much.
+            Intended use of the pages: ``"random"`` turns read-ahead off, ``"sequential"`` makes it larger.
         sparse : bool, default False
-            Do not reserve disk space for a file that is made or grows.
+            Do not reserve disk space for a file that is created or grows.
 
         Returns
         -------
@@ -155,8 +169,8 @@ class MemMap(MapCore):
         Raises
         ------
         FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, OSError
-            As the system says, with the file's name. A disk without enough room for ``"w+"`` or ``"x+"`` is
-            an OSError here, and leaves everything as it was.
+            Errors of the system, with the file's name. If the disk has no room for a new file, the call raises and
+            changes nothing.
         ValueError
             If the file does not have the size that dtype, shape and offset ask for, or an argument is unknown.
         TypeError
@@ -184,7 +198,7 @@ class MemMap(MapCore):
         if path is _NO_PATH:
             return cls._open_anonymous(how, mode_given, dtype, shape, offset, order, access)
         if path is None:
-            raise TypeError("path is None: leave it out, or use MemMap.anonymous(shape), for memory without a file")
+            raise TypeError("path is None: for memory without a file leave path out, or use MemMap.anonymous(shape)")
         if isinstance(path, _PATHS):
             name = _files.absolute(path)
             if how.creates:
@@ -204,7 +218,7 @@ class MemMap(MapCore):
                 return cls._recreate(file, how, layout, access, sparse)
             self = MapCore._over_file(cls, file, dtype, shape, offset, order, how, access)
         except BaseException:
-            file.close()  # now, though a traceback may keep this frame
+            file.close()  # now: a stored traceback may keep this frame alive
             raise
 
         if sparse:
@@ -263,16 +277,14 @@ class MemMap(MapCore):
         order : {"C", "F"}, default "C"
             Memory layout.
         shared : bool, default False
-            Share the memory with child processes made by fork from now on, instead of giving each its own copy; and
-            with other processes of the same user that get a pickle of the map, while this one has it open. (On
-            macOS by fork only.)
+            Share the memory with children of a later fork, instead of copying it for each, and with processes of the
+            same user that unpickle the map while this process has it open. (On macOS with children only.)
 
         Returns
         -------
         MemMap
-            With mode ``"r+"``. Memory is taken page by page, as pages are written to: from 4 MiB on in large pages
-            (2 MiB, say) where the system has them. ``advise("random")`` keeps to small ones from then on, for maps
-            that stay nearly empty.
+            With mode ``"r+"``. The system allocates a page at the first write to it. Private maps of 4 MiB or more use
+            huge pages where available; ``advise("random")`` turns them off, for maps that stay nearly empty.
 
         Raises
         ------
@@ -313,12 +325,12 @@ class MemMap(MapCore):
         Parameters
         ----------
         dtype : dtype-like, optional
-            Default: the map's own.
+            Default: the map's dtype.
         offset : int, default 0
-            Where to start, in bytes from the start of the map.
+            First byte of the result, from the start of the map.
         shape : int or tuple of int, optional
-            At most one -1 is inferred. Default: the map's own if neither dtype nor offset is given (in the map's own
-            order the result is ``mm[...]``), else one dimension over the rest.
+            One dimension may be -1: it is inferred. Default: the map's shape if neither dtype nor offset is given,
+            else one dimension over the rest of the map.
         order : {"C", "F"}, default "C"
             Memory layout of the result.
 
@@ -347,7 +359,7 @@ class MemMap(MapCore):
         return self._view(*layout[:-1])
 
     def window(self, start: SupportsIndex | None, stop: SupportsIndex | None) -> Self:
-        """Return some rows as a MemMap of their own, over the same mapping.
+        """Return a MemMap of some rows, over the same mapping.
 
         Parameters
         ----------
@@ -357,12 +369,12 @@ class MemMap(MapCore):
         Returns
         -------
         MemMap
-            It keeps this map from closing until it is closed or dropped itself.
+            This map cannot be closed until the window is closed or deallocated.
 
         Raises
         ------
         ValueError
-            If the map is closed, or its rows are scattered (N-d Fortran order).
+            If the map is closed or an N-d Fortran-order map, whose rows are not contiguous.
 
         Examples
         --------
@@ -382,10 +394,10 @@ class MemMap(MapCore):
 
     @property
     def T(self) -> Self:
-        """The map with its axes reversed: a window of the whole map, as `window` makes them.
+        """MemMap: the transposed map, a window over the whole map as `window` returns one.
 
-        The transposed map of one in Fortran order is in C order: it has contiguous rows, as `iter_chunks`, `batches`
-        and the calls that take `rows` need them.
+        The transposed map of a Fortran-order map is in C order. It has contiguous rows, which `iter_chunks`,
+        `batches` and the argument `rows` need.
 
         Examples
         --------
@@ -398,7 +410,7 @@ class MemMap(MapCore):
         return self._window((self.dtype, self.shape[::-1], self.strides[::-1], self.nbytes, self.offset, order), 0)
 
     def __getitems__(self, indices: npt.ArrayLike) -> npt.NDArray[Any]:
-        return self.gather(indices)  # so that torch's DataLoader takes a map for a dataset, and reads a batch at once
+        return self.gather(indices)  # torch's DataLoader takes a map as a dataset, and reads each batch by one call
 
     def __dlpack__(self, **options: Any) -> Any:
         return _interop.dlpack(self, options)
@@ -423,21 +435,20 @@ class MemMap(MapCore):
         Parameters
         ----------
         views : {"refuse", "revoke"}, default "refuse"
-            What to do if views are alive. ``"refuse"``: raise, and change nothing. ``"revoke"``: close all the same
-            and let the file go at once; the views are private zero-filled memory from then on.
-            (On Windows no other thread may use a view during that call. A window has no mapping to take away: its
-            views stay as they are, and keep the map that it was made from open.)
+            What to do if views are alive. ``"refuse"`` raises and changes nothing. ``"revoke"`` closes the map and
+            its file; from then on the views read private zero-filled memory. (On Windows no other thread may use a
+            view during the call. A window owns no mapping: its views stay valid, and keep its map open.)
 
         Raises
         ------
         BufferError
-            If arrays, memoryviews or windows over the map are alive. The message counts them and, while
+            If views (arrays, memoryviews) or windows of the map are alive. The message counts them and, while
             `tracemalloc` is tracing, says where they were made.
 
         Warns
         -----
         RuntimeWarning
-            If ``views="revoke"`` took memory away from views; counts them.
+            If ``views="revoke"`` revoked views; the message counts them.
 
         Examples
         --------
@@ -455,8 +466,8 @@ class MemMap(MapCore):
         """
         if views == "refuse":
             if not (self._close() or self._collect_and_close()):
-                way_out = '; or hand the memory over with detach(), or take it away with close(views="revoke").'
-                raise BufferError(f"Cannot close {self!r}: {self._who_is_alive(way_out)}")
+                way_out = '; or hand the memory over with detach(), or revoke them with close(views="revoke").'
+                raise BufferError(f"Cannot close {self!r}: {self._users_alive(way_out)}")
         elif views == "revoke":
             self._revoke()
         else:
@@ -466,20 +477,21 @@ class MemMap(MapCore):
         return [window for window in self._known_windows() if not window.closed]
 
     def _collect_and_close(self) -> bool:
-        """Close after views in reference cycles had a chance to go."""
+        """Close after the garbage collector has found views in reference cycles."""
         gc.collect()
         return self._close()
 
-    def _alive(self) -> str:
-        """Count the arrays, memoryviews and windows over this map."""
+    def _count_users(self) -> str:
+        """Return how many views and windows of this map are alive, as text."""
         windows = len(self._open_windows())
         views = self._region.leases - windows
         counts = [count(n, noun) for n, noun in ((views, "view"), (windows, "window")) if n > 0]
         return " and ".join(counts) or "0 views"
 
-    def _who_is_alive(self, way_out: str) -> str:
+    def _users_alive(self, way_out: str) -> str:
+        """Return the text of a BufferError: what is alive, where it was made, what to do."""
         sites = self._region.lease_sites()
-        alive = self._alive()
+        alive = self._count_users()
         text = f"{alive} {'is' if alive in ('1 view', '1 window') else 'are'} alive"
         if sites:
             text += f", made at {', '.join(sites[:5])}"
@@ -493,26 +505,26 @@ class MemMap(MapCore):
     def _revoke(self) -> None:
         if self._close() or self._collect_and_close():
             return
-        left = self._views()
+        left = self._count_views()
         first = self._region.revoke()
         self._unlist()
         for window in self._descendants():
             window._unlist()
             window._region.abandon()
         if left and first:
-            what = "read zeros from now on" if self._window_of is None else "stay valid, and keep the whole map open"
+            what = "read zeros from now on" if self._window_of is None else "stay valid and keep the whole map open"
             warnings.warn(f"{count(left, 'view')} of {self!r} {what}", RuntimeWarning, stacklevel=3)
 
     def _descendants(self) -> Iterator[MemMap]:
-        """Yield the windows of this map, theirs, and so on; closed ones too, whose windows may be open."""
+        """Yield the windows of this map, their windows, and so on; also closed ones, whose windows may be open."""
         for window in self._known_windows():
             yield window
             yield from window._descendants()
 
-    def _views(self) -> int:
-        """How many arrays and memoryviews over this map and its windows are alive."""
+    def _count_views(self) -> int:
+        """Return how many arrays and memoryviews of this map and its windows are alive."""
         windows = self._open_windows()
-        return self._region.leases - len(windows) + sum(window._views() for window in windows)
+        return self._region.leases - len(windows) + sum(window._count_views() for window in windows)
 
     def __enter__(self) -> Self:
         self._check_open()
@@ -521,7 +533,7 @@ class MemMap(MapCore):
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         damaged = self.damaged
         if not (self._close() or self._collect_and_close()):
-            left = self._alive()
+            left = self._count_users()
             if not self._region.abandon():
                 return
             self._unlist()
@@ -529,7 +541,7 @@ class MemMap(MapCore):
             try:
                 warnings.warn(message, ResourceWarning, stacklevel=2)
             except ResourceWarning:
-                if error is None and not damaged:  # else that is what the caller must see
+                if error is None and not damaged:  # else the caller must see those
                     raise
         if damaged and error is None:
             self._region.check_damage()
@@ -540,12 +552,13 @@ class MemMap(MapCore):
         Returns
         -------
         ndarray
-            The whole map. It and the views of it keep the mapping alive; the last one to go unmaps it.
+            The whole map. The array and its views keep the mapping alive; when the last one is deallocated, the memory
+            is unmapped.
 
         Raises
         ------
         BufferError
-            If windows over the map are alive.
+            If windows of the map are alive.
         ValueError
             If the map is closed.
 
@@ -559,7 +572,7 @@ class MemMap(MapCore):
         """
         windows = len(self._open_windows())
         if windows:
-            raise BufferError(f"Cannot detach {self!r}: {count(windows, 'window')} over it must be closed first")
+            raise BufferError(f"Cannot detach {self!r}: close {count(windows, 'window')} of it first")
         array = self.to_numpy()
         first = self._region.abandon()
         self._unlist()
@@ -568,7 +581,7 @@ class MemMap(MapCore):
         return array
 
     def _finalize(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        """Abandon an open map that nobody refers to any more; at exit, the names of this module may be gone already."""
+        """Abandon an open map that nothing refers to; at exit, globals of this module may be gone, defaults are not."""
         message = f"{self!r} was dropped without close()" if not is_finalizing() else ""
         self._unlist()
         self._region.abandon()
@@ -581,10 +594,10 @@ class MemMap(MapCore):
     # ------------------------------------------------------------------------------------------------- paging
 
     def _runs(self, rows: Rows) -> Runs:
-        """Return where rows lie, in bytes from the start of the map."""
+        """Return the bytes of rows, as runs from the start of the map."""
         self._check_open()
         if isinstance(rows, MapCore):
-            rows = rows.to_numpy(copy=True)  # no view that a traceback could keep
+            rows = rows.to_numpy(copy=True)  # a traceback could keep a view alive
         if rows is None:
             nbytes = self.nbytes  # once: another thread may resize
             return [(0, nbytes)] if nbytes else []
@@ -592,16 +605,16 @@ class MemMap(MapCore):
         return byte_runs(rows, len(self), self._row_nbytes, self._region.offset % PAGE_SIZE)
 
     def _pages(self, rows: Rows) -> Runs:
-        """Return where rows lie, in pages from the start of the file."""
+        """Return the pages of rows, as runs from the start of the file."""
         return pages_of(self._runs(rows), self._region.offset)
 
     def advise(self, access: Access) -> None:
-        """Say how the pages will be used from now on.
+        """Set the intended use of the pages of the whole map. Advisory; does nothing on Windows.
 
         Parameters
         ----------
         access : {"normal", "random", "sequential"}
-            ``"random"`` reads nothing ahead, ``"sequential"`` much. Does nothing on Windows.
+            ``"random"`` turns read-ahead off, ``"sequential"`` makes it larger.
 
         Raises
         ------
@@ -622,11 +635,10 @@ class MemMap(MapCore):
         self._region.advise(access)
 
     def evict(self, rows: Rows = None) -> None:
-        """Give pages back to the system. Stores are never lost.
+        """Release the memory of pages; what was written to them is kept.
 
-        Pages of a file leave this process, and the system's cache where it lets us: not while another process has
-        them mapped, and on Linux only. Locked pages stay. Private pages that were written to stay unless the system
-        has swap space for them.
+        Pages of a file are dropped from this process and, on Linux, from the page cache, unless another process has
+        them mapped. Locked pages stay. Private pages that were written to stay unless the system can swap them out.
 
         Parameters
         ----------
@@ -652,21 +664,21 @@ class MemMap(MapCore):
         self._region.evict_pages(self._pages(rows), self._region.reopen_file())
 
     def prefetch(self, rows: Rows = None, *, wait: bool = False, progress: bool = False) -> None:
-        """Start reading pages before they are needed, many at once.
+        """Start reading pages that are not resident, many at once.
 
         Parameters
         ----------
         rows : None, slice or array_like of int
             Rows along axis 0; None for all.
         wait : bool, default False
-            Return when the pages are in memory.
+            Return when the pages are resident.
         progress : bool, default False
             Show a bar while waiting; needs tqdm.
 
         Raises
         ------
         DamagedError
-            If a page that was waited for cannot be read.
+            With ``wait=True``, if a page cannot be read.
         IndexError
             If a row is out of range.
         ValueError
@@ -674,7 +686,7 @@ class MemMap(MapCore):
 
         Notes
         -----
-        Advisory: a system that is short of memory may read less, or drop again what it has read.
+        Advisory: a system that is short of memory may read fewer pages, or evict them again.
 
         Examples
         --------
@@ -694,23 +706,23 @@ class MemMap(MapCore):
     def iter_chunks(
         self, rows: slice | None = None, *, nbytes: SupportsIndex = 1 << 25, evict: bool = False, progress: bool = False
     ) -> Iterator[npt.NDArray[Any]]:
-        """Iterate over views of consecutive rows; the next ones are being read while these are used.
+        """Iterate over views of consecutive rows, while the system reads the next chunk.
 
         Parameters
         ----------
         rows : None or slice
-            Rows along axis 0, by steps of 1; None for all.
-        nbytes : int, default 32 MiB
-            Bytes in a chunk, at most; a chunk has at least one row.
+            Rows along axis 0, a slice with step 1; None for all.
+        nbytes : int, default 33554432
+            Most bytes in a chunk (32 MiB); a chunk has at least one row.
         evict : bool, default False
-            Give each chunk back when the next is asked for: however long the file, two chunks are in memory.
+            Evict each chunk when the next is requested: at most two chunks are resident, however long the file.
         progress : bool, default False
             Show a bar; needs tqdm.
 
         Returns
         -------
         iterator of ndarray
-            Views, as ``mm[a:b]`` is one.
+            Views ``mm[a:b]``.
 
         Raises
         ------
@@ -729,7 +741,7 @@ class MemMap(MapCore):
         return chunks_of(self, rows, nbytes, evict, progress)
 
     def residency(self, rows: Rows = None) -> npt.NDArray[np.bool_]:
-        """Tell which pages are in memory, without touching them.
+        """Return which pages are resident, without touching them.
 
         Parameters
         ----------
@@ -739,8 +751,8 @@ class MemMap(MapCore):
         Returns
         -------
         ndarray of bool
-            One flag per page that the rows lie on, in the order of the file; ``.mean()`` is the share. A page is in
-            memory if the system has it in its cache, for whichever process (on Windows: in this process).
+            One flag per page that the rows touch, in the order of the file; ``.mean()`` is the resident share. A page
+            of a file is resident if it is in the page cache (on Windows: in this process).
 
         Raises
         ------
@@ -751,8 +763,8 @@ class MemMap(MapCore):
 
         Notes
         -----
-        For a file that the caller may neither write to nor owns, Linux does not tell; pages are probed one by one
-        then, which takes longer.
+        Linux does not answer for files that the caller neither owns nor may write to. Their pages are probed one by
+        one, which takes longer.
 
         Examples
         --------
@@ -768,7 +780,7 @@ class MemMap(MapCore):
         return np.frombuffer(bytearray().join(flags), dtype=np.bool_)
 
     def lock(self, rows: Rows = None) -> None:
-        """Keep pages in memory until `unlock` or `close`; they are read in first.
+        """Read pages and keep them resident until `unlock` or `close`.
 
         Parameters
         ----------
@@ -778,7 +790,7 @@ class MemMap(MapCore):
         Raises
         ------
         OSError
-            If the system refuses; the message names the limit. Nothing has been locked then.
+            If the system refuses; the message names the limit, and the call has locked nothing.
         IndexError
             If a row is out of range.
         ValueError
@@ -794,7 +806,7 @@ class MemMap(MapCore):
         self._region.lock_pages(self._pages(rows))
 
     def unlock(self, rows: Rows = None) -> None:
-        """Let pages that were locked be paged out again.
+        """Unlock pages: the system may evict them again.
 
         Parameters
         ----------
@@ -819,14 +831,14 @@ class MemMap(MapCore):
     # ------------------------------------------------------------------------------------------------- damage
 
     def verify(self) -> None:
-        """Look whether the file is still the one that was mapped, and whole.
+        """Check that the file is still the one that was mapped, and not shorter.
 
         Raises
         ------
         DamagedError
             If pages were lost, or the file has become shorter than the map.
         OSError
-            If the file was removed or replaced by another one. The map is whole all the same, and not damaged.
+            If the file was removed or replaced by another one. The map itself is whole, and not damaged.
         ValueError
             If the map is closed.
 
@@ -834,27 +846,29 @@ class MemMap(MapCore):
         --------
         >>> from scikitplot.memmap import MemMap
         >>> with MemMap.anonymous(8) as mm:
-        ...     mm.verify()  # nothing can happen without a file
+        ...     mm.verify()  # anonymous memory has no file that could change
         """
         self._check_open()
         self._region.check_damage()
         if self._region.info is None:
             return
-        if (held := self._region.file) is not None:  # first, though it may have lost its name as well
+        if (held := self._region.file) is not None:  # before the name, which may be lost as well
             self._region.check_size(held.info_now)
         if self.path is not None:
             self._region.check_size(self._region.info_by_name)
 
     def recover(self) -> None:
-        """Map the file again under pages that were lost, and write stores that had found no room to the file.
+        """Map the file again under lost pages, and write to the file what had found no room on the disk.
 
-        Does nothing if the map is not damaged. No other thread may store to the map meanwhile.
+        Does nothing if the map is not damaged. No other thread may write to the map during the call.
 
         Raises
         ------
         DamagedError
-            If something cannot be recovered: the file is still too short, was removed or replaced by another one, the
-            disk is still full, the device still fails. The damage stays, and no store is lost by the try.
+            If something cannot be recovered: the file is still too short, was removed or replaced, the disk is still
+            full, the device still fails. The damage stays, and the try loses nothing that was written.
+        OSError
+            If pages were recovered that had been locked, and cannot be locked again.
         ValueError
             If the map is closed.
 
@@ -862,7 +876,7 @@ class MemMap(MapCore):
         --------
         >>> from scikitplot.memmap import MemMap
         >>> with MemMap.anonymous(8) as mm:
-        ...     mm.recover()  # nothing can be lost without a file
+        ...     mm.recover()  # anonymous memory loses no pages
         """
         self._check_open()
         if self.damaged:
@@ -871,19 +885,19 @@ class MemMap(MapCore):
     # --------------------------------------------------------------------------------------- writing and size
 
     def flush(self, rows: Rows = None, *, wait: bool = True) -> None:
-        """Write stores back to the file.
+        """Write dirty pages back to the file.
 
         Parameters
         ----------
         rows : None, slice or array_like of int
             Rows along axis 0; None for all.
         wait : bool, default True
-            True: on return the data survives a power cut. False: only start writing.
+            True: return when the data survives a power cut. False: only start writing.
 
         Raises
         ------
         DamagedError
-            If the file has become shorter than the map, so that stores may be lost.
+            If the file has become shorter than the map, so that writes may be lost.
         OSError
             If writing failed.
         IndexError
@@ -908,7 +922,7 @@ class MemMap(MapCore):
             self._region.flush_name()
 
     def resize(self, shape: SupportsIndex | Sequence[SupportsIndex]) -> None:
-        """Grow or shrink the file and the map by the first dimension.
+        """Change the first dimension of the map, and with it the size of the file.
 
         Parameters
         ----------
@@ -920,10 +934,11 @@ class MemMap(MapCore):
         BufferError
             If views or windows are alive.
         OSError
-            If the disk has no room. File and map are as they were then.
+            If the disk has no room, or pages that are locked cannot be locked again. File and map are unchanged; in
+            the second case pages may be unlocked.
         ValueError
-            If the map is closed, ``"r"``, ``"c"``, shared anonymous memory, in N-d Fortran order, or ends before its
-            file does; if another dimension than the first differs.
+            If the map is closed, of mode ``"r"`` or ``"c"``, shared anonymous memory, in N-d Fortran order, or ends
+            before its file does; or if another dimension than the first differs.
 
         Examples
         --------
@@ -950,7 +965,7 @@ class MemMap(MapCore):
         if self._mode.name in ("r", "c"):
             raise ValueError(f'A map of mode {self._mode.name!r} cannot change its size: open the file with mode "r+"')
         if self.ndim == 0:
-            raise ValueError("A map without dimensions cannot change its size")
+            raise ValueError("A map of no dimensions cannot change its size")
         self._check_rows_are_contiguous('to append rows, open the file with order="C" and the shape reversed')
         if self._window_of is not None:
             raise ValueError("A window cannot change its size: resize the map that it was made from")
@@ -967,7 +982,7 @@ class MemMap(MapCore):
 
     def _resize_to(self, shape: tuple[int, ...], rows: npt.NDArray[Any] | None = None) -> None:
         """Change the shape; if there are `rows`, they become the last ones. The caller has the size lock."""
-        self._check_open()  # the arguments were converted meanwhile, by code that may have closed it
+        self._check_open()  # code that converted the arguments may have closed it
         self._check_ends_with_file()
         whole = self.path or "the map"
         nbytes = end_of(resolve(self.dtype, shape, self.order, self.offset, None, whole)) - self.offset
@@ -975,10 +990,10 @@ class MemMap(MapCore):
             gc.collect()
             if not self._resize(shape, nbytes, rows):
                 self._check_open()
-                raise BufferError(f"Cannot resize {self!r}: {self._who_is_alive('.')}")
+                raise BufferError(f"Cannot resize {self!r}: {self._users_alive('.')}")
 
     def append(self, rows: npt.ArrayLike) -> None:
-        """Add rows at the end.
+        """Add rows at the end: all of them, or after an error none.
 
         Parameters
         ----------
@@ -988,9 +1003,9 @@ class MemMap(MapCore):
         Raises
         ------
         TypeError
-            If the dtype cannot be cast. Nothing has been added then, as after any other error.
+            If the dtype cannot be cast.
         ValueError
-            If the shape of the rows is not that of the map's, or the map cannot be resized.
+            If the rows have another shape than those of the map, or the map cannot be resized.
         BufferError, OSError
             As for `resize`.
 
@@ -1005,13 +1020,13 @@ class MemMap(MapCore):
         """
         self._check_resizable()
         if isinstance(rows, MapCore):
-            rows = rows.to_numpy(copy=True)  # no view that a traceback could keep
+            rows = rows.to_numpy(copy=True)  # a traceback could keep a view alive
         block = self._as_rows(rows)
         with self._region.size_lock():
             self._resize_to((len(self) + len(block), *self.shape[1:]), block)
 
     def _as_rows(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:
-        """`rows` as an array of the map's dtype and row shape."""
+        """Return `rows` as an array of the map's dtype and row shape."""
         if self.dtype.names is not None and not hasattr(rows, "dtype"):
             block = np.asarray(rows, dtype=self.dtype)  # tuples have no dtype of their own
         else:
