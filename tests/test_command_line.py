@@ -24,7 +24,7 @@ def test_info_shows_the_layout_and_what_is_in_memory(table, capsys):
     assert re.search(rf"^path +{re.escape(table)}$", shown, re.M)
     for line in ("size +64.0 KiB", "dtype +float32", r"shape +\(4095, 4\)", "offset +16", "order +C"):
         assert re.search(f"^{line}$", shown, re.M)
-    assert re.search(r"^[0-9.]+ % of [0-9]+ pages in memory$", shown, re.M)
+    assert re.search(r"^[0-9.]+ % of [0-9]+ pages resident$", shown, re.M)
 
 
 @pytest.mark.parametrize("command", ["info", "residency", "prefetch", "evict"])

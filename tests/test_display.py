@@ -1,4 +1,4 @@
-"""What a map looks like in a notebook, and the picture of what is in memory."""
+"""What a map looks like in a notebook, and the picture of what is resident."""
 
 import io
 import os
@@ -52,7 +52,7 @@ def test_the_picture_shows_the_share_of_each_part_that_is_in_memory():
         assert edges[-1] == 16
         assert shares[edges[1:] <= 4].min() == 1
         assert shares[edges[:-1] >= 4].max() == 0
-        assert re.fullmatch("anonymous: 25 % of [0-9]+ pages in memory", axes.get_title())
+        assert re.fullmatch("anonymous: 25 % of [0-9]+ pages resident", axes.get_title())
     with pytest.raises(ValueError, match="MemMap is closed"):
         plot_residency(mm)
 

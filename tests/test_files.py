@@ -259,7 +259,7 @@ with open("folder/file.bin", "rb") as file:
 os.chmod("folder", 0o755)
 """
     )
-    assert 'mode "w+" puts a new file in the place of the old one; remove the file first' in said
+    assert 'mode "w+" replaces the old file by a new one; remove the file first' in said
 
 
 # ---- file objects

@@ -202,7 +202,7 @@ with MemMap.anonymous(1 << 20, shared=True) as mm:
         pickle.dumps(mm)
     except TypeError as error:
         print(error)
-""").startswith("This anonymous memory cannot be pickled by reference, the system let us make none with a name")
+""").startswith("This anonymous memory cannot be pickled by reference, the system refused to make shared memory")
 
 
 @pytest.mark.linux

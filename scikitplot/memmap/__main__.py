@@ -1,4 +1,4 @@
-"""``python -m scikitplot.memmap``: how a file would be mapped, and which of its pages are in memory."""
+"""``python -m scikitplot.memmap``: the layout of a file, and which of its pages are resident."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ._map import MemMap
 from ._modes import ORDERS
 
 COMMANDS = {
-    "info": "the layout of the file, and how much of it is in memory",
-    "residency": "how much of the file is in memory, and where",
-    "prefetch": "read the file into memory",
-    "evict": "let the system drop the file from memory",
+    "info": "print the layout of the file, and how much of it is resident",
+    "residency": "print how much of the file is resident, and where",
+    "prefetch": "read the file into the page cache",
+    "evict": "evict the file from the page cache",
 }
-CELLS = 64  # of the line that shows where
-SHADES = " .:=#"  # from nothing to all in memory
+CELLS = 64  # of the line that shows the file
+SHADES = " .:=#"  # from not resident to all resident
 
 
 def parse(words: list[str]) -> argparse.Namespace:
-    """What the words of a command line say; ends the program if they say nothing."""
+    """Return the options in the words of a command line; end the program if they are wrong."""
 
     def integers(text: str) -> tuple[int, ...]:
         return tuple(int(number) for number in text.split(","))
@@ -43,17 +43,17 @@ def parse(words: list[str]) -> argparse.Namespace:
         command.add_argument("file")
         command.add_argument("--dtype", type=dtype, default="u1", help='of NumPy, for instance "<f4"')
         command.add_argument("--shape", type=integers, help="for instance -1,384; -1 is inferred")
-        command.add_argument("--offset", type=int, default=0, help="where the data starts, in bytes")
+        command.add_argument("--offset", type=int, default=0, help="first byte of the data")
         command.add_argument("--order", choices=ORDERS, default="C")
         command.add_argument("--json", action="store_true", help="print JSON")
-    if "--shape" in words[:-1]:  # its value may start with a minus, which argparse would take for an option
+    if "--shape" in words[:-1]:  # argparse takes a value that starts with a minus for an option
         at = words.index("--shape")
         words = [*words[:at], f"--shape={words[at + 1]}", *words[at + 2 :]]
     return parser.parse_args(words)
 
 
 def facts(mm: MemMap, flags: npt.NDArray[np.bool_]) -> dict[str, object]:
-    """What there is to say about a map."""
+    """Return what the commands print about a map."""
     return {
         "path": mm.path,
         "nbytes": mm.nbytes,
@@ -67,7 +67,7 @@ def facts(mm: MemMap, flags: npt.NDArray[np.bool_]) -> dict[str, object]:
 
 
 def strip(flags: npt.NDArray[np.bool_]) -> str:
-    """One character for each part of the file: the more of it is in memory, the darker."""
+    """Return a character for each part of the file: the more of it is resident, the darker."""
     parts = np.array_split(flags, min(flags.size, CELLS)) if flags.size else []
     return "".join(SHADES[int(np.ceil(part.mean() * (len(SHADES) - 1)))] for part in parts)
 
@@ -101,5 +101,5 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names need not be text
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a file name may have bytes that are not text
     sys.exit(main())

@@ -72,44 +72,44 @@ def _iter_chunks(mm: MapCore, start: int, end: int, step: int, evict: bool, bar:
 
 
 class RowReader:
-    """Starts reading the rows of each batch."""
+    """Reads ahead for batches of single rows."""
 
     def __init__(self, maps: list[MapCore]) -> None:
         self._maps = maps
 
-    def reach(self, position: int, rows: npt.NDArray[np.int64]) -> None:
-        """The batch at this position is the next to be read."""
+    def read_ahead(self, position: int, rows: npt.NDArray[np.int64]) -> None:
+        """Start reading the batch at this position."""
         for mm in self._maps:
             mm._request(rows)
 
-    def pass_by(self, position: int) -> None:
-        """All batches before this position were gathered."""
+    def evict_before(self, position: int) -> None:
+        """Evict what no batch from this position on needs."""
 
 
 class BlockReader:
-    """Starts reading blocks in the order of their groups, up to one group ahead, and releases groups that are done."""
+    """Reads ahead for blocks, up to one group, and evicts each group after its last batch."""
 
     def __init__(self, maps: list[MapCore], order: ShuffledBlocks, first: int, last: int) -> None:
         self._maps = maps
         self._order = order
-        self._group = -1  # that batches are being read of
-        self._kept = order.group_of(first)  # the first that is not released yet
+        self._group = -1  # the group that was last read ahead
+        self._kept = order.group_of(first)  # the first group that is not evicted yet
         self._last = order.group_of(last)
-        self._asked = 0  # blocks of the group that follows
+        self._requested = 0  # blocks of the group after it
 
-    def reach(self, position: int, rows: npt.NDArray[np.int64]) -> None:
-        """The batch at this position is the next to be read."""
+    def read_ahead(self, position: int, rows: npt.NDArray[np.int64]) -> None:
+        """Start reading the batch at this position."""
         order, group = self._order, self._order.group_of(position)
         if group != self._group:
-            self._request(group, self._asked if group == self._group + 1 else 0, order.group)
-            self._group, self._asked = group, 0
+            self._request(group, self._requested if group == self._group + 1 else 0, order.group)
+            self._group, self._requested = group, 0
         first, end = order.start_of(group), order.start_of(group + 1)
         due = (position - first) * order.group // (end - first)
-        self._request(group + 1, self._asked, due)
-        self._asked = due
+        self._request(group + 1, self._requested, due)
+        self._requested = due
 
-    def pass_by(self, position: int) -> None:
-        """All batches before this position were gathered."""
+    def evict_before(self, position: int) -> None:
+        """Evict what no batch from this position on needs."""
         while self._kept < self._order.group_of(position):
             for mm, start, stop in self._parts(self._kept, 0, self._order.group):
                 evict_rows(mm, start, stop)
@@ -120,7 +120,7 @@ class BlockReader:
             request(mm, first, end)
 
     def _parts(self, group: int, start: int, stop: int) -> Iterator[tuple[MapCore, int, int]]:
-        """Which rows of which map some blocks of a group are."""
+        """Yield some blocks of a group as (map, first row, row after the last)."""
         if 0 <= group <= self._last:
             for block in self._order.blocks_of(group)[start:stop].tolist():
                 for mm in self._maps:
@@ -128,12 +128,12 @@ class BlockReader:
 
 
 class Batches:
-    """What `batches` returns: an iterable over batches, the same ones each time.
+    """An iterable over batches, made by `batches`. Every iteration yields the same batches.
 
     Attributes
     ----------
     seed : int
-        What the order was chosen by, together with `epoch`.
+        The seed of the permutation; the order is a function of seed and epoch.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Batches:
             tqdm_class()  # now, not at the first iteration
         how = at_least("epoch", epoch, 0), at_least("buffer_nbytes", buffer_nbytes, 1)
         self._order = self._order_of(lengths[0], shuffle, *how)
-        # each worker has a run of positions: of equal length but for one row, and whole batches are equally many
+        # a shard is a run of positions; shards differ by one row at most, and not in the number of full batches
         self._first = worker * lengths[0] // workers
         self._last = (worker + 1) * lengths[0] // workers
         if drop_last:
@@ -212,12 +212,12 @@ class Batches:
                 for start in itertools.islice(starts, self._ahead + 1 - len(waiting)):
                     stop = min(start + self._size, self._last)
                     rows = self._order.rows(start, stop)
-                    reader.reach(start, rows)
+                    reader.read_ahead(start, rows)
                     waiting.append((start, rows))
                 if not waiting:
                     return
                 start, rows = waiting.popleft()
-                reader.pass_by(start)
+                reader.evict_before(start)
                 yield self._gathered(rows)
                 bar.update(1)
 
@@ -239,46 +239,47 @@ def batches(
     prefetch: SupportsIndex = 2,
     progress: bool = False,
 ) -> Batches:
-    """Iterate over the rows of maps in batches, each gathered while the next ones are being read.
+    """Iterate over the rows of maps in batches, while the system reads the next batches.
 
     Parameters
     ----------
     *maps : MemMap or ndarray
-        Of the same length; arrays of labels may stand among them.
+        Tables of the same length; ndarrays, of labels say, may be among them.
     batch_size : int
-        Rows in a batch; the last one may have fewer.
+        Rows in a batch; the last batch may have fewer.
     shuffle : bool or "blocks", default False
-        ``True``: every row once, in any order. ``"blocks"``: blocks of neighbouring rows (1 MiB of the first map) in
-        any order, then the rows within every `buffer_nbytes` of blocks in any order: nearly as random, and nearly as
-        fast as reading the file from its start to its end.
+        ``True``: a random permutation of all rows. ``"blocks"``: a random permutation of blocks of consecutive rows
+        (1 MiB of the first map), then one of the rows in each `buffer_nbytes` of blocks. That is nearly as random, and
+        nearly as fast as reading the file sequentially.
     seed : int, optional
-        The order is a function of seed and epoch alone, on every platform. By default one is drawn, see
-        attribute ``seed``.
+        The order is a function of seed and epoch alone, on every platform. Default: a random seed, which the
+        attribute ``seed`` of the result shows.
     epoch : int, default 0
-        Another epoch, another order.
-    buffer_nbytes : int, default 256 MiB
-        Bytes of the first map that ``shuffle="blocks"`` has in memory at a time.
+        Each epoch has another order.
+    buffer_nbytes : int, default 268435456
+        Bytes of the first map in a group of blocks (256 MiB). ``shuffle="blocks"`` keeps up to two groups resident.
     start : int, default 0
-        The batch to start with, of this shard.
+        First batch, counted within the shard.
     shard : (int, int), default (0, 1)
-        ``(k, n)``: the share of worker k of n. The shares are disjoint, and all rows together; with `drop_last` they
-        have equal numbers of batches.
+        ``(k, n)``: shard k of n. The shards are disjoint and cover all rows; with `drop_last` they have the same number
+        of batches.
     drop_last : bool, default False
-        Leave out a last batch that is not full.
+        Omit a last batch that is not full.
     prefetch : int, default 2
-        How many batches ahead rows are read.
+        Number of batches to read ahead.
     progress : bool, default False
-        Show a bar; needs tqdm.
+        Show a progress bar; needs tqdm.
 
     Returns
     -------
     Batches
-        ``len()`` is the number of batches. Each batch is an ndarray, a copy; of several maps, a tuple of them.
+        ``len()`` is the number of batches. A batch is an ndarray, a copy of the rows; for several maps, a tuple of
+        ndarrays.
 
     Raises
     ------
     TypeError
-        If there is no map, something is neither a map nor an array, or a number is not an integer.
+        If there is no map, an argument is neither a map nor an ndarray, or a number is not an integer.
     ValueError
         If the maps differ in length, one is an N-d Fortran-order map, or a number is out of range.
 

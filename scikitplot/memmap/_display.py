@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def human_size(nbytes: int) -> str:
-    """Write a number of bytes for people, in powers of 1024.
+    """Return a number of bytes as text, in powers of 1024.
 
     >>> human_size(1536), human_size(7)
     ('1.5 KiB', '7 B')
@@ -25,7 +25,7 @@ def human_size(nbytes: int) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Write a number with its noun.
+    """Return a number with its noun.
 
     >>> count(1, "view"), count(2, "view")
     ('1 view', '2 views')
@@ -34,7 +34,7 @@ def count(number: int, noun: str) -> str:
 
 
 def html(mm: MapCore) -> str:
-    """Show a map in a notebook."""
+    """Return the HTML of a map for notebooks."""
     from html import escape
 
     facts = {
@@ -52,7 +52,7 @@ def html(mm: MapCore) -> str:
 
 
 def printable(path: str) -> str:
-    r"""Make text of a path, which may have bytes that are none.
+    r"""Return a path as text; bytes that are not text become escapes.
 
     >>> print(printable("caf\udce9"))
     caf\udce9
@@ -61,16 +61,16 @@ def printable(path: str) -> str:
 
 
 def share(flags: npt.NDArray[np.bool_]) -> str:
-    """Say how many pages are in memory.
+    """Return the share of resident pages as text.
 
     >>> share(np.array([True, False, False, False]))
-    '25 % of 4 pages in memory'
+    '25 % of 4 pages resident'
     """
-    return f"{100 * flags.mean() if flags.size else 100:.3g} % of {count(flags.size, 'page')} in memory"
+    return f"{100 * flags.mean() if flags.size else 100:.3g} % of {count(flags.size, 'page')} resident"
 
 
 def tqdm_class() -> Any:
-    """What shows bars."""
+    """Return tqdm's class of progress bars."""
     try:
         from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
     except ImportError as error:
@@ -79,7 +79,7 @@ def tqdm_class() -> Any:
 
 
 def progress_bar(total: int, unit: str, shown: bool) -> Any:
-    """A tqdm bar, or one that is not shown and needs no tqdm."""
+    """Return a tqdm bar, or an object that shows nothing and needs no tqdm."""
     if not shown:
         return NoBar()
     return tqdm_class()(total=total, unit=unit, unit_scale=unit == "B", unit_divisor=1024)
@@ -87,7 +87,7 @@ def progress_bar(total: int, unit: str, shown: bool) -> Any:
 
 class NoBar:
     def update(self, n: int) -> None:
-        """Nothing is shown."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing was shown."""
+        """Do nothing."""

@@ -13,12 +13,12 @@ from ._modes import Mode
 from ._region import Region, map_file
 from ._system import set_permissions, system_handle, system_path
 
-ROOT = "/" if os.sep == "/" else None  # with which every absolute path starts
+ROOT = "/" if os.sep == "/" else None  # the start of every absolute path on POSIX
 WAY_OUT = 'remove the file first, or open it with mode "r+"'
 
 
 def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
-    """The path as an absolute str. Links and ".." stay: what they lead to is the system's business."""
+    """Return the path as an absolute str. Only the system resolves links and ".."."""
     name = path if type(path) is str else str.__str__(os.fsdecode(path))  # of no subclass
     if not name:
         raise FileNotFoundError(errno.ENOENT, "The path is empty", name)
@@ -33,13 +33,13 @@ def explain_denied(error: PermissionError, mode: Mode) -> PermissionError:
 
 
 def duplicate(opened: BinaryIO, mode: Mode) -> File:
-    """A handle of our own to a file that the caller has open."""
-    inner = getattr(opened, "file", opened)  # that of tempfile's wrappers
-    if not isinstance(getattr(inner, "raw", inner), io.FileIO):  # text, or bytes that are not those of the file
+    """Open again a file that the caller has open."""
+    inner = getattr(opened, "file", opened)  # tempfile wraps its files
+    if not isinstance(getattr(inner, "raw", inner), io.FileIO):  # text, or a decompressor: not the bytes of the file
         raise TypeError(f"Expected a path or a file opened in binary mode, not {opened!r}")
     name = getattr(opened, "name", None)
     if mode.creates and not mode.replaces:
-        raise FileExistsError(errno.EEXIST, f'mode "{mode.name}" makes a file, but this one is there', name)
+        raise FileExistsError(errno.EEXIST, f'mode "{mode.name}" creates a file, but this one exists', name)
     if not (opened.readable() and (opened.writable() or not mode.writes_file)):
         needed = "r+b" if mode.writes_file else "rb"
         hint = f'mode "{mode.name}" needs a file object that is opened with "{needed}"'
@@ -47,12 +47,12 @@ def duplicate(opened: BinaryIO, mode: Mode) -> File:
     descriptor = opened.fileno()
     opened.flush()
     file = File.reopen(system_handle(descriptor), mode.writes_file, name if isinstance(name, str) else None)
-    file.path = name_of(opened, file)
+    file.path = path_of(opened, file)
     return file
 
 
-def name_of(opened: BinaryIO, file: File) -> str | None:
-    """The absolute path of an open file, if its name leads to it."""
+def path_of(opened: BinaryIO, file: File) -> str | None:
+    """Return the absolute path of an open file; None if its name does not lead to it."""
     name = getattr(opened, "name", None)
     if not isinstance(name, str | bytes):
         return None
@@ -71,10 +71,10 @@ def set_size(file: File, nbytes: int, sparse: bool) -> None:
 
 
 def resize_open(file: File, offset: int, nbytes: int, sparse: bool) -> Region:
-    """Let a file that the caller has open end `nbytes` bytes after `offset`, and map those."""
+    """Set the size of an open file to `offset` and `nbytes` bytes more, and map these."""
     size = file.size
     if offset + nbytes < size:
-        map_file(file, "write", offset, nbytes)  # and dropped: what would fail fails before anything is cut off
+        map_file(file, "write", offset, nbytes)  # and unmapped: if this fails, nothing is cut off yet
     set_size(file, offset + nbytes, sparse)
     try:
         region = map_file(file, "write", offset, nbytes)
@@ -86,17 +86,17 @@ def resize_open(file: File, offset: int, nbytes: int, sparse: bool) -> Region:
 
 
 def create(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
-    """Make a file that does not exist yet, and map it from `offset` on."""
+    """Create a file that must not exist yet, and map it from `offset` on."""
     return _build(path, path, offset, nbytes, sparse)
 
 
 def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
-    """Make a file and, once it is mapped, give it the name and the permissions of what was there."""
+    """Create a file and, once it is mapped, give it the name and the permissions of the old file."""
     target = system_path(path)
     if os.path.islink(target):
         target = os.path.realpath(target)
     try:
-        FileInfo.at(target)  # refuses what is not a regular file
+        FileInfo.at(target)  # raises if it is not a regular file
         permissions = os.stat(target).st_mode & 0o7777
     except FileNotFoundError:
         permissions = None
@@ -104,21 +104,21 @@ def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
     if permissions is not None and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, f"The file is read-only: {WAY_OUT}", path)
-    # not made from the name, which may already be as long as a name can be
+    # not a longer form of the old name, which may already have the greatest length
     temporary = os.path.join(os.path.dirname(target), f".memmap-{os.urandom(8).hex()}.tmp")
 
-    def take_over() -> None:
+    def replace_old() -> None:
         if permissions is not None:
             set_permissions(temporary, permissions)
         os.replace(temporary, target)
 
     try:
-        return _build(temporary, path, offset, nbytes, sparse, take_over)
+        return _build(temporary, path, offset, nbytes, sparse, replace_old)
     except OSError as error:
         if permissions is None or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV):
             raise
         raise OSError(
-            error.errno, f'{error.strerror}: mode "w+" puts a new file in the place of the old one; {WAY_OUT}', path
+            error.errno, f'{error.strerror}: mode "w+" replaces the old file by a new one; {WAY_OUT}', path
         ) from None
 
 
@@ -130,7 +130,7 @@ def _build(
     sparse: bool,
     finish: Callable[[], None] = lambda: None,
 ) -> Region:
-    """Make a file, map it, and only then let it have its name, where the system can: a kill leaves nothing behind."""
+    """Create a file, map it, and only then give it its name where the system can: a kill leaves nothing behind."""
     taken = os.path.lexists(system_path(name))
     nameless = None if taken else File.create_nameless(os.path.dirname(name), path)
     file = nameless or File.create(name, path)
@@ -144,7 +144,7 @@ def _build(
         finish()
     except BaseException:
         if region is not None:
-            region.close()  # Windows deletes no file that is mapped
+            region.close()  # Windows does not delete a mapped file
         file.close()
         if has_name:
             with contextlib.suppress(OSError):  # the error under way says more

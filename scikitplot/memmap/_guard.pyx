@@ -104,7 +104,7 @@ cdef void run_for_caller(fault_guard *guard, void (*work)(void *) noexcept nogil
 @cython.no_gc
 @cython.freelist(8)
 cdef class Guard:
-    """What the fault layer knows of one mapping, and what was lost of it. A region and its windows share one."""
+    """The guard of one mapping, and what was lost of it. A region and its windows share one."""
 
     def __cinit__(self):
         self.damage = &self.last
@@ -134,7 +134,7 @@ cdef class Guard:
         return 0
 
     cdef void pause(self) noexcept:
-        """The mapping is about to change: until `resume`, nobody touches it and nothing is repaired."""
+        """Stop guarding until `resume`: the mapping is about to move or change its size."""
         if self.its != NULL:
             fault_pause(self.its)
 
@@ -144,7 +144,7 @@ cdef class Guard:
             fault_resume(self.its, address, nbytes)
 
     cdef void end(self) noexcept:
-        """The mapping is about to be unmapped: keep what was lost, for later questions."""
+        """Stop guarding: the mapping is about to be unmapped. What was lost stays known."""
         cdef fault_guard *its
         cdef fault_report report
         with cython.critical_section(self):  # another thread may be asking what was lost
@@ -183,7 +183,7 @@ cdef class Guard:
             return self.its
 
     cdef tuple loss(self):
-        """(damage, start, stop), for an error that the caller raises: this thread needs no interrupt any more."""
+        """Return (damage, start, stop) for an error that the caller raises; it replaces an interrupt of this thread."""
         cdef fault_report report
         with cython.critical_section(self):
             report.damage = self.damage[0]

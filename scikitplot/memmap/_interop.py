@@ -1,4 +1,4 @@
-"""What other libraries ask a MemMap for: DLPack, Arrow and Dask."""
+"""The protocols of other libraries: DLPack, Arrow and Dask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._sharing import info_by_name
 
 
 def dlpack(mm: MapCore, options: dict[str, Any]) -> Any:
-    """Hand the memory over as NumPy does, whose array stays alive with it."""
+    """Return the DLPack capsule of an ndarray over the map, which stays alive with it."""
     mm._check_open()
     if not mm.writable and options.get("copy") is not True:
         raise BufferError(
@@ -22,7 +22,7 @@ def dlpack(mm: MapCore, options: dict[str, Any]) -> Any:
 
 
 def arrow(mm: MapCore, type: Any = None, finish: Callable[[Any], Any] = lambda rows: rows) -> Any:
-    """Make a pyarrow.Array of the rows, of fixed-size lists if they have dimensions, and of it what `finish` makes."""
+    """Return `finish(array)`, for a pyarrow.Array of the rows; rows of several dimensions are fixed-size lists."""
     try:
         import pyarrow  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:
@@ -43,15 +43,15 @@ def arrow(mm: MapCore, type: Any = None, finish: Callable[[Any], Any] = lambda r
             rows = rows if type is None else rows.cast(type)
         return finish(rows)
     except Exception as error:
-        raise error.with_traceback(None) from None  # whose frames, those of pyarrow too, would keep views alive
+        raise error.with_traceback(None) from None  # the frames, also pyarrow's, would keep views alive
     finally:
         del rows
 
 
 def dask_token(mm: MapCore) -> tuple[object, ...]:
-    """Name the contents: the same name means the same bytes, as far as size and time of the file tell.
+    """Return a token of the contents, made of layout, identity, size and time of the file.
 
-    What may be written to gets another one each time.
+    A writable map has another token at each call.
     """
     mm._check_open()
     seen = info_by_name(mm) if mm.mode == "r" else None

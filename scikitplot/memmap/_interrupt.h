@@ -1,11 +1,14 @@
-/* _interrupt.h - an exception for the thread that touched a lost page, as soon as the interpreter can raise it.
+/* _interrupt.h - raise an exception in the thread that touched a lost page, as soon as the interpreter can.
  *
- * interrupt() runs in the fault handler, in the thread that faulted: that is in the middle of a load or a store to
- * mapped memory, and so holds none of the locks that are taken here (of pending calls, of malloc, of the threads
- * library).  The main thread gets a pending call.  Another thread gets an asynchronous exception, for which the GIL is
- * needed.  If the thread has not got that, waiting for it in the handler might never end: a thread that is started for
- * it raises the exception, and the handler waits for that, but not for ever.  A thread without Python is answered for by
- * the main thread, unless interrupt_by_caller() has said that a method waits for it, and will look at the damage.
+ * interrupt() runs in the fault handler, in the thread that faulted.  That thread was reading or writing mapped memory,
+ * so it holds none of the locks that are taken here (of pending calls, of malloc, of the threads library).
+ *
+ *   - The main thread gets a pending call that raises.
+ *   - Another Python thread that holds the GIL gets an asynchronous exception at once.
+ *   - A Python thread without the GIL cannot wait for it in the handler: the wait might never end.  It registers in
+ *     `waiting`, and a helper thread takes the GIL and sets its exception.  The handler waits for that, with a limit.
+ *   - For a thread without Python the main thread raises, unless interrupt_by_caller() has announced that a method
+ *     waits for the work and checks the damage itself.
  */
 #ifndef SCIKITPLOT_MEMMAP_INTERRUPT_H
 #define SCIKITPLOT_MEMMAP_INTERRUPT_H
@@ -16,15 +19,15 @@
 
 #include "_platform/fault.h"
 
-enum { MOST_THREADS = 64 }; /* that wait for their exception; for more, the main thread gets it */
-enum { BETWEEN_TRIES = 100, MOST_TRIES = 2000 }; /* microseconds, and how often a thread looks whether it was told */
-static PyThread_type_lock never; /* given up: waiting for it is a sleep on every system */
+enum { MOST_THREADS = 64 }; /* that can wait for their exception; for more, the main thread raises */
+enum { BETWEEN_TRIES = 100, MOST_TRIES = 2000 }; /* microseconds; together 0.2 s */
+static PyThread_type_lock never; /* never released: waiting for it is a sleep on every system */
 
 #if PY_VERSION_HEX < 0x030D0000
 #define PyThreadState_GetUnchecked _PyThreadState_UncheckedGet
 #endif
 
-static PyObject *interrupt_class; /* raised without arguments: it asks interrupt_report() */
+static PyObject *interrupt_class; /* raised without arguments; it reads interrupt_report() */
 static _Atomic(unsigned long) main_thread; /* 0 until it has made its first pending call */
 static _Atomic(int) main_is_wanted, main_is_called;
 static _Atomic(unsigned long) waiting[MOST_THREADS];
@@ -42,7 +45,7 @@ static fault_report interrupt_report(void)
     return report;
 }
 
-static int know_main(void *unused)
+static int remember_main(void *unused)
 {
     (void)unused;
     main_thread = PyThread_get_thread_ident();
@@ -53,7 +56,7 @@ static int raise_in_main(void *unused)
 {
     (void)unused;
     main_is_called = 0;
-    if (!atomic_exchange(&main_is_wanted, 0)) return 0; /* a method has raised it meanwhile */
+    if (!atomic_exchange(&main_is_wanted, 0)) return 0; /* a method has raised it already */
     PyErr_SetNone(interrupt_class);
     return -1;
 }
@@ -64,9 +67,9 @@ static void call_main(void)
     if (!atomic_exchange(&main_is_called, 1) && Py_AddPendingCall(raise_in_main, NULL)) main_is_called = 0;
 }
 
-/* CPython 3.11 hangs in a child that was forked while another thread was making a thread state, which takes no GIL.  Forks
- * may be under way in several threads: one can lose the GIL between its hooks and the fork itself. */
-static _Atomic(int) forks; /* -1: a thread state is being made, and forks wait for that */
+/* CPython 3.11 hangs in a child that was forked while another thread was making a thread state, which needs no GIL.
+ * Several threads may fork at the same time: one can lose the GIL between its hooks and the fork itself. */
+static _Atomic(int) forks; /* in progress; -1: a thread state is being made, and forks wait for it */
 static void fork_begins(void)
 {
     for (int seen = 0; !atomic_compare_exchange_weak(&forks, &seen, seen + 1);)
@@ -74,7 +77,7 @@ static void fork_begins(void)
 }
 static void fork_is_over(void) { atomic_fetch_sub(&forks, 1); }
 
-static void leave_line(unsigned long thread)
+static void stop_waiting(unsigned long thread)
 {
     for (int i = 0; i < MOST_THREADS; i++) {
         unsigned long same = thread;
@@ -82,7 +85,7 @@ static void leave_line(unsigned long thread)
     }
 }
 
-/* CPython ends the thread in the middle, when it ends itself: what AddressSanitizer puts on the stack would stay there. */
+/* At exit CPython ends this thread in the middle, and what AddressSanitizer puts on its stack would stay there. */
 __attribute__((no_sanitize("address"))) static void raise_in_threads(void *unused)
 {
     (void)unused;
@@ -99,7 +102,7 @@ __attribute__((no_sanitize("address"))) static void raise_in_threads(void *unuse
         unsigned long thread = waiting[i];
         if (!thread) continue;
         if (!PyThreadState_SetAsyncExc(thread, interrupt_class)) call_main();
-        leave_line(thread); /* last: it goes on then */
+        stop_waiting(thread); /* last: the thread continues then */
     }
     PyThreadState_Clear(state);
     PyThreadState_DeleteCurrent();
@@ -112,8 +115,8 @@ static int is_waiting(unsigned long thread)
     return 0;
 }
 
-/* Returns whether the thread waits now: 1, 2 if it did before, 0 if there is no place. */
-static int line_up(unsigned long thread)
+/* Returns 1 if the thread waits now, 2 if it did before, 0 if there is no place left. */
+static int start_waiting(unsigned long thread)
 {
     if (is_waiting(thread)) return 2;
     for (int i = 0; i < MOST_THREADS; i++) {
@@ -123,7 +126,7 @@ static int line_up(unsigned long thread)
     return 0;
 }
 
-/* What this thread meets of one mapping, until it says NULL. */
+/* Until it is called with NULL, this thread is not interrupted for pages of this mapping. */
 static void interrupt_by_caller(fault_guard *guard) { PyThread_tss_set(&caller_raises, guard); }
 
 static void interrupt(fault_guard *guard)
@@ -135,28 +138,28 @@ static void interrupt(fault_guard *guard)
     atomic_flag_clear(&report_is_in_use);
     PyThreadState *state = PyGILState_GetThisThreadState();
     int place = 0;
-    /* the main thread may be waiting for a thread without Python, and go on with its result at once */
+    /* the main thread may be waiting for a thread without Python, and use its result at once */
     if (state && thread != main_thread) {
         if (state == PyThreadState_GetUnchecked() && PyThreadState_SetAsyncExc(thread, interrupt_class)) return;
-        place = line_up(thread);
+        place = start_waiting(thread);
     }
     if (place == 1 && PyThread_start_new_thread(raise_in_threads, NULL) == PYTHREAD_INVALID_THREAD_ID) {
-        leave_line(thread);
+        stop_waiting(thread);
         place = 0;
     }
     if (!place) call_main();
-    /* nobody shall see what the thread makes of the zeros before it is told; but who has the GIL may keep it for long */
+    /* no other thread should see results made of the zeros first; but a thread may keep the GIL for long */
     for (int tries = 0; place && is_waiting(thread) && tries < MOST_TRIES; tries++)
         PyThread_acquire_lock_timed(never, BETWEEN_TRIES, 0);
 }
 
-/* A method has raised it in this thread: nothing else needs to. */
+/* A method raises in this thread: cancel the interrupt. */
 static void interrupt_done(void)
 {
     unsigned long thread = PyThread_get_thread_ident();
     if (thread == main_thread) main_is_wanted = 0;
     else if (PyThreadState_Get()->async_exc == interrupt_class) PyThreadState_SetAsyncExc(thread, NULL);
-    leave_line(thread);
+    stop_waiting(thread);
 }
 
 /* At import, and in the child after a fork. */
@@ -168,7 +171,7 @@ static void interrupt_set_up(PyObject *raised)
     Py_XSETREF(interrupt_class, Py_NewRef(raised));
     main_is_called = main_is_wanted = 0;
     main_thread = 0;
-    Py_AddPendingCall(know_main, NULL); /* `threading` knows it too, and takes long to import */
+    Py_AddPendingCall(remember_main, NULL); /* asking `threading` would mean a slow import */
     for (int i = 0; i < MOST_THREADS; i++) waiting[i] = 0;
     atomic_flag_clear(&report_is_in_use);
     forks = 0;

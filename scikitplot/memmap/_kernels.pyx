@@ -1,4 +1,4 @@
-"""Rows by index, and the order of rows that are shuffled: loops that run without the GIL."""
+"""Loops that run without the GIL: rows by index, and a permutation of rows in constant memory."""
 
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
@@ -33,28 +33,28 @@ cdef extern from *:
     void will_read(const void *address) noexcept nogil
 
 cdef enum:
-    LINE = 64               # bytes that the processor fetches at once
-    MOST_LINES = 4          # of a row: for what follows the processor has seen a pattern
-    ROWS_AHEAD = 16         # more would wait for each other
-    BLOCK = 1024            # rows after which it is looked whether the disk was waited for
-    REQUEST = 8192          # rows whose pages are asked for together
-    SAMPLE = 4              # rows of a batch that are looked at
-    # Bytes that are worth a thread of their own. Where all processors are busy it is waited for until it has had its
-    # turn, some milliseconds; where the disk is waited for, that is no loss.
+    LINE = 64               # bytes in a cache line
+    MOST_LINES = 4          # of a row to prefetch: the processor prefetches the rest by itself
+    ROWS_AHEAD = 16         # rows to prefetch: more compete for the memory (measured)
+    BLOCK = 1024            # most rows between two checks whether the thread waited for the disk
+    REQUEST = 8192          # rows whose pages are requested together
+    SAMPLE = 4              # rows of a batch that are checked
+    # Bytes that are worth a thread (measured). If all processors are busy, a thread may start only milliseconds later;
+    # if rows have to be read from the disk, that is no loss.
     PART = 1 << 23
     COLD_PART = 1 << 20
 
-# what set_num_threads() says
+# set by set_num_threads()
 cdef shared_int most_threads = min(4, parallel_processors())
 
 
 def set_num_threads(n):
-    """Bound the threads that one `MemMap.gather` uses.
+    """Set how many threads one `MemMap.gather` uses at most.
 
     Parameters
     ----------
     n : int
-        At least 1. To begin with it is 4, or the number of processors that this process may use if they are fewer.
+        At least 1. The default is 4, or the number of processors that this process may use if that is smaller.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def set_num_threads(n):
 
 
 cdef Py_ssize_t first_outside(const int64_t *index, Py_ssize_t count, Py_ssize_t length) noexcept nogil:
-    """Where the first index is that is out of range, or -1."""
+    """Return the place of the first index that is out of range, or -1."""
     cdef Py_ssize_t i
     cdef int64_t least = 0, most = -1
     for i in range(count):
@@ -89,12 +89,12 @@ cdef Py_ssize_t first_outside(const int64_t *index, Py_ssize_t count, Py_ssize_t
 
 cdef struct Rows:
     const char *base        # of row 0
-    Py_ssize_t length       # rows that there are
+    Py_ssize_t length       # number of rows
     size_t nbytes           # of each
     const int64_t *index    # in range; from the end if negative
     Py_ssize_t count
     char *out
-    fault_guard *guard      # of their map, whose damage the caller looks at
+    fault_guard *guard      # of the map; the caller checks the damage
 
 
 cdef inline const char *place(const char *base, Py_ssize_t length, size_t nbytes, int64_t row) noexcept nogil:
@@ -104,14 +104,14 @@ cdef inline const char *place(const char *base, Py_ssize_t length, size_t nbytes
 cdef inline void copy_items(
     const char *base, Py_ssize_t length, const int64_t *index, Py_ssize_t count, char *out, size_t nbytes,
 ) noexcept nogil:
-    """With `nbytes` known to the compiler, each copy is one load and one store."""
+    """Copy rows of a size that the compiler knows: each copy is one load and one store."""
     cdef Py_ssize_t i
     for i in range(count):
         memcpy(out + i * nbytes, place(base, length, nbytes, index[i]), nbytes)
 
 
 cdef void copy_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """Copy, while the processor fetches what comes next: it cannot guess where that is."""
+    """Copy rows, and have the processor prefetch the next ones: it cannot guess their addresses."""
     cdef const char *base = rows.base
     cdef const int64_t *index = rows.index + first
     cdef size_t nbytes = rows.nbytes
@@ -148,7 +148,7 @@ cdef int compare(const void *one, const void *other) noexcept nogil:
 
 
 cdef void request_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """Ask for the pages of rows, each once and neighbours together."""
+    """Start reading the pages of rows, each page once and neighbours by one call."""
     cdef Py_ssize_t i, count = last - first
     cdef uintptr_t start, stop, gap = region_page_size()
     cdef uintptr_t *places
@@ -175,8 +175,8 @@ cdef void touch(void *place) noexcept nogil:
 
 
 cdef bint is_resident(const Rows *rows, Py_ssize_t i) noexcept nogil:
-    """Whether a row is resident. Linux answers that all pages are, of a file that the caller neither owns nor may
-    write to; so the row is touched as well, and the thread has had to wait for it or not.
+    """Return whether a row is resident. For files that the caller neither owns nor may write to, Linux says so of all
+    pages: touching the row tells, by whether the thread has to wait.
     """
     cdef unsigned char resident[2]
     cdef void *place = <void *>place_of(rows, i)
@@ -204,10 +204,9 @@ cdef void request_missing(
 
 
 cdef void gather_adaptively(void *task) noexcept nogil:
-    """Gather rows.
+    """Gather rows. Once this thread has had to wait for the disk, request the pages of many rows before touching them.
 
-    Whether they are in memory is seen by whether this thread had to wait for the disk: after the first row, then after
-    twice as many. From then on the pages of many rows are asked for together, before they are touched.
+    The first check is after one row, the next after twice as many.
     """
     cdef const Rows *rows = <const Rows *>task
     cdef Py_ssize_t at = 0, end = rows.count, step = 1, requested
@@ -230,7 +229,7 @@ cdef void gather_adaptively(void *task) noexcept nogil:
 
 
 cdef void gather_part(void *task, int part, int parts) noexcept nogil:
-    """Gather the part of the rows that is one thread's."""
+    """Gather one thread's part of the rows."""
     cdef Rows rows = (<const Rows *>task)[0]
     cdef Py_ssize_t first = rows.count * part // parts
     rows.count = rows.count * (part + 1) // parts - first
@@ -291,10 +290,12 @@ cdef Network network_of(keys, int64_t length):
     return network
 
 
-cdef int64_t sent(const Network *network, uint64_t x, bint back) noexcept nogil:
-    """A Feistel network permutes the smallest range of a power of two that holds the length. What lands outside is sent
-    on until it is inside ("cycle walking": Black, Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002), twice
-    on average at most.
+cdef int64_t permuted(const Network *network, uint64_t x, bint back) noexcept nogil:
+    """Return the image of x under the permutation, or with `back` its preimage.
+
+    A Feistel network permutes the smallest range of a power of two that holds the length. A result outside of the length
+    is permuted again until it is inside ("cycle walking": Black, Rogaway, "Ciphers with arbitrary finite domains", CT-RSA
+    2002), on average at most twice.
     """
     cdef int count, step, low = network.low
     while True:
@@ -309,10 +310,9 @@ cdef int64_t sent(const Network *network, uint64_t x, bint back) noexcept nogil:
 
 
 def shuffled(keys, int64_t length, int64_t start, int64_t stop):
-    """Which rows of a permutation of range(length) stand at range(start, stop).
+    """Return the rows at positions start to stop of a permutation of range(length), in constant memory.
 
-    `keys`, which are `ROUNDS` integers of 64 bits, choose the permutation: the same one on every platform, and nothing
-    is stored.
+    `keys`, `ROUNDS` integers of 64 bits, choose the permutation; it is the same on every platform.
     """
     cdef int64_t i, count = max(stop - start, 0)
     cdef cnp.ndarray rows = np.empty(count, np.int64)
@@ -320,11 +320,11 @@ def shuffled(keys, int64_t length, int64_t start, int64_t stop):
     cdef Network network = network_of(keys, length)
     with nogil:
         for i in range(count):
-            row[i] = sent(&network, start + i, False)
+            row[i] = permuted(&network, start + i, False)
     return rows
 
 
 def position(keys, int64_t length, int64_t row):
-    """Where a row stands in that permutation."""
+    """Return the position of a row in the permutation that `keys` choose."""
     cdef Network network = network_of(keys, length)
-    return sent(&network, row, True)
+    return permuted(&network, row, True)

@@ -49,11 +49,11 @@ def resolve(
     """
     if order not in ORDERS:
         refuse("order", ORDERS, order)
-    order = "F" if order == "F" else "C"  # asked once: an object of a caller's class may answer otherwise later
+    order = "F" if order == "F" else "C"  # compared once: an object of another class may answer differently later
     if type(dtype) is str:
         item, itemsize, simple = _parse_name(dtype)
         if not simple:
-            item = np.dtype(dtype)  # whose fields can be renamed
+            item = np.dtype(dtype)  # not the cached one: its fields can be renamed
     else:
         item, itemsize, simple = _parse_dtype(dtype)
     offset = operator.index(offset)
@@ -90,7 +90,7 @@ def resolve(
 
 
 def _parse_dtype(dtype: npt.DTypeLike) -> tuple[np.dtype[Any], int, bool]:
-    """The dtype, its item size, and whether it has neither fields nor a shape."""
+    """Return the dtype, its item size, and whether it has neither fields nor a shape."""
     item = np.dtype(dtype)
     if item.hasobject:
         raise TypeError(
@@ -101,22 +101,22 @@ def _parse_dtype(dtype: npt.DTypeLike) -> tuple[np.dtype[Any], int, bool]:
     return item, item.itemsize, item.names is None and not item.shape
 
 
-_parse_name = functools.lru_cache(maxsize=64)(_parse_dtype)  # takes longer than the rest of a layout
+_parse_name = functools.lru_cache(maxsize=64)(_parse_dtype)  # parsing takes longer than the rest of a layout
 
 
 def end_of(layout: Layout) -> int:
-    """Where a layout ends in its file, in bytes."""
+    """Return where a layout ends in its file, in bytes."""
     _, _, _, nbytes, offset, _ = layout
     return offset + nbytes
 
 
 def is_number(shape: Any) -> bool:
-    """Whether a shape is a single number."""
+    """Return whether a shape is a single number."""
     return not isinstance(shape, Iterable) or getattr(shape, "ndim", 1) == 0
 
 
 def as_tuple(shape: Any) -> tuple[int, ...]:
-    """A shape as a tuple, in which -1 stands at most once."""
+    """Return a shape as a tuple, with at most one -1."""
     dims = (operator.index(shape),) if is_number(shape) else tuple(map(operator.index, shape))
     if min(dims, default=0) < -1:
         raise ValueError(f"shape {dims} has a negative dimension")
@@ -126,7 +126,7 @@ def as_tuple(shape: Any) -> tuple[int, ...]:
 
 
 def _infer(dims: tuple[int, ...], itemsize: int, offset: int, available: int | None, whole: str) -> tuple[int, ...]:
-    """`dims` with its -1 replaced."""
+    """Return `dims` with the -1 replaced."""
     if available is None:
         raise ValueError(f"Expected a full shape, not {dims}: {whole} has no bytes yet to infer it from")
     row = itemsize * -math.prod(dims)
@@ -142,7 +142,7 @@ def _infer(dims: tuple[int, ...], itemsize: int, offset: int, available: int | N
 
 
 def strides_of(shape: tuple[int, ...], itemsize: int, order: Order) -> tuple[int, ...]:
-    """Strides in bytes of a contiguous array, as NumPy has them (a dimension of 0 counts as 1)."""
+    """Return the strides of a contiguous array, in bytes, as NumPy computes them (a dimension of 0 counts as 1)."""
     strides = []
     step = itemsize
     for n in shape if order == "F" else reversed(shape):

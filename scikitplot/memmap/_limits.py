@@ -7,7 +7,7 @@ from ._system import MEMORY_PROMISE
 
 NO_MEMORY = (errno.ENOMEM, errno.EOVERFLOW)
 NO_MEMORY_ON_WINDOWS = (8, 14, 1455)  # ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_COMMITMENT_LIMIT
-INVALID_PARAMETER = 87  # what Windows says to more than the address space
+INVALID_PARAMETER = 87  # the error of Windows for more than the address space
 NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
 # user space of x86-64 with four-level page tables (others have more); 32-bit processes have at most 4 GiB
@@ -42,7 +42,7 @@ def map_count() -> int:
 
 
 def memory_limit(nbytes: int) -> str:
-    """Name the limit that kept the system from mapping `nbytes` bytes."""
+    """Return a description of the limit that kept the system from mapping `nbytes` bytes."""
     if nbytes >= ADDRESS_SPACE:
         return f"the address space of a process ends at {ADDRESS_SPACE} bytes"
     allowed = resource_limit("RLIMIT_AS")

@@ -1,6 +1,6 @@
-"""In which order batches visit rows.
+"""The orders in which batches visit rows.
 
-Each order of `length` rows knows, in constant memory, `rows(start, stop)`: which ones stand at those positions.
+An order of `length` rows computes `rows(start, stop)`, the row numbers at these positions, in constant memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def keys(*numbers: int) -> tuple[int, ...]:
-    """What a permutation is chosen by; BLAKE2b is the same everywhere."""
+    """Return the keys of a permutation: a BLAKE2b hash, which is the same on every platform."""
     import hashlib  # takes as long as the rest of the package
 
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8 * ROUNDS).digest()
@@ -27,7 +27,7 @@ def keys(*numbers: int) -> tuple[int, ...]:
 
 
 class InOrder:
-    """As they are in the file."""
+    """The order of the file."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -37,7 +37,7 @@ class InOrder:
 
 
 class Shuffled:
-    """All rows in any order."""
+    """A random permutation."""
 
     def __init__(self, length: int, *seed: int) -> None:
         self.length = length
@@ -47,15 +47,15 @@ class Shuffled:
         return shuffled(self._keys, self.length, start, stop)
 
     def place(self, row: int) -> int:
-        """Where a row stands."""
+        """Return the position of a row."""
         return position(self._keys, self.length, row)
 
 
 class ShuffledBlocks:
-    """Blocks of neighbouring rows in any order; then the rows within each group of so many blocks in any order.
+    """A random permutation of blocks of consecutive rows, then one of the rows in each group of so many blocks.
 
-    What a group needs from the disk is read block by block, and only a group has to fit in memory: the idea behind the
-    quasi-random order of FFCV (Leclerc et al., "FFCV: Accelerating training by removing data bottlenecks", CVPR 2023).
+    The disk reads whole blocks, and only a group has to fit in memory: the idea behind the quasi-random order of FFCV
+    (Leclerc et al., "FFCV: Accelerating training by removing data bottlenecks", CVPR 2023).
     """
 
     def __init__(self, length: int, block: int, group: int, *seed: int) -> None:
@@ -63,12 +63,12 @@ class ShuffledBlocks:
         self.block, self.group = block, group  # in rows, in blocks
         self._seed = seed
         self._blocks = Shuffled(-(-length // block), *seed)
-        # The last block may be short. It stands last in its group, so that all other rows are found by division.
+        # The last block may be short. It is the last one of its group, so that division finds all other rows.
         self._lacking = self._blocks.length * block - length
         self._short = self._blocks.place(self._blocks.length - 1) // group if self._lacking else -1
 
     def start_of(self, group: int) -> int:
-        """The position at which a group starts."""
+        """Return the position at which a group starts."""
         full = group * self.group * self.block
         return min(full - (self._lacking if 0 <= self._short < group else 0), self.length)
 
@@ -77,7 +77,7 @@ class ShuffledBlocks:
         return group + (position >= self.start_of(group + 1))
 
     def blocks_of(self, group: int) -> _Rows:
-        """The blocks of a group as they are in the file: the short one is last."""
+        """Return the blocks of a group in the order of the file: a short one is last."""
         first = group * self.group
         return np.sort(self._blocks.rows(first, min(first + self.group, self._blocks.length)))
 

@@ -13,30 +13,30 @@ from ._paging import PAGE_SIZE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_BARS = 1000  # of a plot, which is about as wide in pixels
+MOST_BARS = 1000  # of a plot, which has about as many pixels
 
 
 def plot_residency(mm: MemMap, ax: Axes | None = None) -> Axes:
-    """Draw which part of a map is in memory.
+    """Draw which part of a map is resident.
 
     Parameters
     ----------
     mm : MemMap
-        Its pages are asked for as `MemMap.residency` does, and not touched.
+        Its pages are not touched, see `MemMap.residency`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw. Default: the axes of a new figure.
+        Axes to draw on. Default: those of a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Along x the map, in MiB from its start; along y the share of the pages there that are in memory, 0 to 1.
+        The x axis is the map, in MiB from its start; the y axis the share of resident pages there, 0 to 1.
 
     Raises
     ------
     ImportError
-        If there is no matplotlib.
+        If matplotlib is not installed.
     TypeError
-        If `mm` is no MemMap.
+        If `mm` is not a MemMap.
     ValueError
         If the map is closed.
 
@@ -66,7 +66,7 @@ def plot_residency(mm: MemMap, ax: Axes | None = None) -> Axes:
         xlim=(0, max(flags.size, 1) * PAGE_SIZE / 2**20),
         ylim=(0, 1),
         xlabel="MiB from the start of the map",
-        ylabel="share in memory",
+        ylabel="resident share",
     )
     name = "anonymous" if mm.path is None else printable(mm.path)
     ax.set_title(f"{name}: {share(flags)}", parse_math=False)  # a path may have dollar signs

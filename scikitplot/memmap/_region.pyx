@@ -71,7 +71,7 @@ cdef int check_mapped(int code, Py_ssize_t nbytes, path) except -1:
 
 
 cdef bint wait_for_another(Py_ssize_t found):
-    """If the count says that another thread is resizing or closing, let it get on with that: True then."""
+    """If the count says that another thread is resizing or closing, let that thread run, and return True."""
     if found >= 0:
         return False
     time.sleep(0)
@@ -100,7 +100,7 @@ cdef class Region:
             region_unmap(self.address, self.nbytes)
 
     def window(self, Py_ssize_t start, Py_ssize_t nbytes):
-        """A part of this region with users of its own, who together count as one user here."""
+        """Return a region over a part of this one. However many users it has, it is one user here."""
         cdef Region part = Region.__new__(Region)
         cdef Lease taken = lease(self)
         if start + nbytes > self.nbytes:
@@ -120,7 +120,7 @@ cdef class Region:
         return part
 
     cdef Region root(self):
-        """The region that is no window, as long as this one has a lease."""
+        """Return the region that owns the mapping; a closed window is its own root."""
         cdef Lease parent
         with cython.critical_section(self):
             parent = self.parent
@@ -181,7 +181,7 @@ cdef class Region:
         self.address = NULL
         self.damage = &self.guard.last
         if self.parent is not None:
-            self.advised = self.root().advised  # for questions after this
+            self.advised = self.root().advised  # attributes still work after close
         else:
             self.guard.end()
             if nbytes < LONG_UNMAP or is_only_thread():
@@ -194,18 +194,18 @@ cdef class Region:
             file, memory = self.own_file, self.memory
             self.own_file = self.memory = None
         if file is not None:
-            file.close()  # without the GIL, an object dies only when the thread that made it gets to that
+            file.close()  # without the GIL, the thread that made an object deallocates it, perhaps later
         if memory is not None:
             memory.close()
 
     cdef void lose(self) noexcept:
-        """In the child of a fork: a thread that was resizing or closing this region does not exist here."""
+        """In the child of a fork, give up a region that another thread of the parent was resizing or closing."""
         cdef Py_ssize_t found = users_count(&self.users)
         if found < 0:
             self.was_lost = found == USERS_RESIZING
             self.damage = &self.guard.last
             self.guard.end()
-            self.address = NULL  # nobody knows which part of which mapping is still there
+            self.address = NULL  # it is not known which part is still mapped
             self.own_file = self.memory = None
             users_set(&self.users, USERS_GONE)
 
@@ -215,7 +215,7 @@ cdef class Region:
         return max(users_count(&self.users), 0) % USERS_OWNER
 
     def lease_sites(self):
-        """Where the leases that are alive were taken, most frequent first: "file:line (count)"."""
+        """Return where the leases that are alive were taken, most frequent first: "file:line (count)"."""
         cdef uintptr_t nowhere = 1
         if PyTraceMalloc_Track(self.trace_domain, nowhere, 0) != 0:
             return []  # without an import: at a fork another thread may have held its lock
@@ -327,7 +327,7 @@ cdef class Region:
     # ---- size
 
     def size_lock(self):
-        """The lock of the threads that change the size, or which pages are locked, one after another."""
+        """Return the lock that a thread holds while it changes the size of the mapping, or which pages are locked."""
         cdef Region root = self.root()
         cdef object fresh = RLock()
         with cython.critical_section(root):
@@ -337,7 +337,7 @@ cdef class Region:
             return root.size_lock_
 
     cdef void own_locks(self) noexcept:
-        """Forget locks of the process that this one was forked from: no fork hands on pages or threads with a lock."""
+        """Forget the locks of the parent process after a fork: a child inherits neither locked pages nor threads."""
         if self.process != forks:
             self.process = forks
             self.locked = ()
@@ -356,7 +356,7 @@ cdef class Region:
         check_damage(self)
         self.guard.pause()
         if locked and nbytes > before:
-            region_unlock(self.address, before)  # what moves would count twice against the limit
+            region_unlock(self.address, before)  # old and new pages together could exceed the limit
         code = self.set_size(nbytes, sparse)
         _, end = pages_of([(0, self.nbytes)], self.offset)[0]
         self.locked = tuple(subtract(locked, [(end, sys.maxsize)]))
@@ -404,7 +404,7 @@ cdef class Region:
     # ---- pages
 
     cdef int acquire_range(self, Py_ssize_t stop) except -1:
-        """Enter, if the region still reaches that far: it may have been resized since the range was computed."""
+        """Acquire the region, unless it ends before `stop`: another thread may have resized it."""
         acquire(self)
         if stop > self.nbytes or self.damage[0]:
             release(self)
@@ -416,7 +416,7 @@ cdef class Region:
         """Write dirty pages back to the file; `wait`: until they survive a power cut."""
         cdef int code
         self.acquire_range(stop)
-        cdef File file = self.file  # held, so that nobody closes it meanwhile
+        cdef File file = self.file  # a reference keeps it open
         cdef region_file handle = handle_of(file)
         with nogil:
             code = region_flush(handle, self.offset + start, self.address + start, stop - start, wait)
@@ -558,7 +558,7 @@ cdef class Region:
         return code
 
     cdef int lock_again(self) noexcept:
-        """Lock what should be locked, in pages that were mapped anew."""
+        """Lock the recorded pages again, in memory that was mapped anew; return the first error code."""
         cdef int code = 0
         for run in self.locked if self.address != NULL else ():
             code = code or self.lock_run(run)
@@ -588,7 +588,7 @@ cdef void touch_pages(void *task) noexcept nogil:
 
 
 cdef Region new_region(char *address, uint64_t offset, Py_ssize_t nbytes, region_intent intent):
-    """The owner of a mapping, which is unmapped if there is no memory for one."""
+    """Return the owner of a mapping; unmap it if there is no memory for one."""
     cdef Region region
     try:
         region = Region.__new__(Region)

@@ -1,4 +1,4 @@
-"""Pickling by reference: a pickle names a file and says how to recognise it, or names shared memory."""
+"""Pickling by reference: a pickle has the name of a file and a fingerprint of it, or the name of shared memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATH_MAP = "SCIKITPLOT_MEMMAP_PATH_MAP"
 
 
 def host() -> str:
-    """What tells this host, since it was started, from others: file identities hold within it."""
+    """Return an identifier of this host since it was started: file identities are comparable only within it."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as boot_id:
             return boot_id.read().strip()
@@ -33,7 +33,7 @@ def host() -> str:
 
 
 class Fingerprint:
-    """How to recognise a file."""
+    """The properties by which a file is recognised."""
 
     def __init__(self, info: FileInfo, *, constant: bool) -> None:
         self.size = info.size
@@ -42,7 +42,7 @@ class Fingerprint:
         self.identity = info.identity
 
     def check(self, info: FileInfo, path: str, *, moved: bool) -> None:
-        """Raise OSError if a file is another one; `moved`: its path was mapped, so it may have another identity."""
+        """Raise OSError if a file is another one. If its path was `moved` to another mount, its identity may differ."""
         if info.size != self.size:
             changed = f"its size was {self.size} bytes and is {info.size}"
         elif not moved and self.host == host() and self.identity != info.identity:
@@ -55,7 +55,7 @@ class Fingerprint:
 
 
 def mapped_path(path: str) -> str:
-    """The path under this machine's mounts, by "/there=/here" pairs in the environment."""
+    """Return the path under this machine's mounts, by "/there=/here" pairs in the environment."""
     for pair in os.environ.get(PATH_MAP, "").split(os.pathsep):
         there, separator, here = pair.partition("=")
         there = there.rstrip("/\\")
@@ -83,7 +83,7 @@ def reference(mm: MapCore, opener: Callable[..., MapCore]) -> tuple[Any, ...]:
     if info is None:
         token = mm._region.token
         if token is None:
-            why = "the system let us make none with a name" if mm.shared else "it is private"
+            why = "the system refused to make shared memory with a name" if mm.shared else "it is private"
             raise TypeError(
                 f"This anonymous memory cannot be pickled by reference, {why}: "
                 "use MemMap.anonymous(shape, shared=True), or a file, or pickle mm[...]"
@@ -107,14 +107,14 @@ def reopen(
     access: Access,
     fingerprint: Fingerprint,
 ) -> _Map:
-    """Open what was pickled, if it is still there."""
+    """Open the file of a pickled map, if it is still the same one."""
     here = mapped_path(path)
     fingerprint.check(FileInfo.at(here), here, moved=here != path)
     mm = opener(here, mode, dtype=dtype, shape=shape, offset=offset, order=order, access=access)
     info = mm._region.info
     try:
         assert info is not None
-        fingerprint.check(info, here, moved=here != path)  # of the very file that is mapped now
+        fingerprint.check(info, here, moved=here != path)  # again: of the file that was opened
     except BaseException:
         mm._close()
         raise
