@@ -417,7 +417,7 @@ cdef class MapCore:
         cdef Region region = self._region
         if type(value) is not np.ndarray or not region.on_file or not (PySlice_Check(key) or key is Ellipsis):
             return False
-        PySlice_Unpack(slice(None) if key is Ellipsis else key, &start, &stop, &step)  # first: may run code that changes the value
+        PySlice_Unpack(slice(None) if key is Ellipsis else key, &start, &stop, &step)  # may change the value
         rows = value
         if cnp.PyArray_NBYTES(rows) < LONG_WRITE or not cnp.PyArray_IS_C_CONTIGUOUS(rows) or rows.ndim == 0:
             return False

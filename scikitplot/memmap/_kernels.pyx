@@ -293,9 +293,9 @@ cdef Network network_of(keys, int64_t length):
 cdef int64_t permuted(const Network *network, uint64_t x, bint back) noexcept nogil:
     """Return the image of x under the permutation, or with `back` its preimage.
 
-    A Feistel network permutes the smallest range of a power of two that holds the length. A result outside of the length
-    is permuted again until it is inside ("cycle walking": Black, Rogaway, "Ciphers with arbitrary finite domains", CT-RSA
-    2002), on average at most twice.
+    A Feistel network permutes the smallest range of a power of two that holds the length. A result that is not less
+    than the length is permuted again until it is ("cycle walking": Black, Rogaway, "Ciphers with arbitrary finite
+    domains", CT-RSA 2002), on average at most twice.
     """
     cdef int count, step, low = network.low
     while True:

@@ -346,7 +346,8 @@ cdef class Region:
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1:
         """Grow or shrink the mapping, and the file that ends with it; the caller has the size lock.
 
-        Returns 0 if the owner is not the only user. Otherwise no other thread can use the region until `reopen`, also after an error.
+        Returns 0 if the owner is not the only user. Otherwise no other thread can use the region until `reopen`, also
+        after an error.
         """
         cdef Py_ssize_t before = self.nbytes
         cdef tuple locked = self.locked
