@@ -411,6 +411,19 @@ def test_t_is_a_window_that_keeps_its_map_open():
     mm.close()
 
 
+def test_t_is_an_attribute_that_still_works_when_the_map_is_closed():
+    mm = MemMap.anonymous((3, 4), order="F")
+    mm.close()
+    turned = mm.T
+    assert turned.closed
+    assert (turned.shape, turned.order, turned.access) == ((4, 3), "C", "normal")
+    turned.close()
+    with pytest.raises(ValueError, match="MemMap is closed"):
+        turned[0]
+    with pytest.raises(ValueError, match="MemMap is closed"):
+        MemMap.window(turned, 0, 1)
+
+
 def test_everything_about_rows_works_on_the_t_of_a_fortran_order_map(make_file):
     data = np.arange(12, dtype="<i4").reshape(4, 3)
     with MemMap.open(make_file(data), "r+", dtype="<i4", shape=(3, 4), order="F") as mm, mm.T as turned:

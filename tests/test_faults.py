@@ -406,6 +406,22 @@ assert mm.damaged
 """)
 
 
+def test_t_of_a_damaged_map_works_and_is_damaged(survives):
+    survives("""
+mm = MemMap.open("data.bin", dtype="<f8", shape=(-1, 16))
+cut()
+raises(mm.gather, [-1])
+turned = mm.T
+assert turned.damaged and turned.shape == mm.shape[::-1]
+raises(lambda: turned[0])
+regrow()
+turned.recover()
+assert not mm.damaged and (turned[...] == ROWS.reshape(-1, 16).T).all()
+turned.close()
+mm.close()
+""")
+
+
 def test_a_detached_array_is_guarded_too(survives):
     survives("""
 array = MemMap.open("data.bin", dtype="<f8").detach()

@@ -188,18 +188,20 @@ cdef class MapCore:
         return enlist(over(cls, region, layout, mode, access))
 
     def _window(self, tuple layout not None, Py_ssize_t start):
-        """Make a window: an array in some layout over bytes of this map, from `start` on."""
+        """Make a window: an array in some layout over bytes of this map, from `start` on; closed if this map is."""
         cdef dict fresh = {}
+        cdef Region region = self._region
         _, _, _, nbytes, _, _ = layout
-        cdef MapCore window = over(type(self), self._region.window(start, nbytes), layout, self._mode, "normal")
+        if not is_closed(region):
+            region = region.window(start, nbytes)
+        cdef MapCore window = over(type(self), region, layout, self._mode, "normal")
         with cython.critical_section(self):
             if self.windows is None:
                 self.windows = fresh
         window._window_of = self
         self.windows[<uintptr_t><void *>window] = PyWeakref_NewRef(window, None)
         if is_closed(self._region):  # by another thread, which may not have known of the window
-            window._region.close()
-            check_open(self)
+            region.close()
         return window
 
     cdef void reshape(self, tuple shape):

@@ -384,13 +384,18 @@ class MemMap(MapCore):
         ...     part.shape, int(mm[...].sum())
         ((3, 3), 9)
         """
+        self._check_open()
         self._check_rows_are_contiguous("use mm[a:b], or mm.T, whose rows are")
         first, last, _ = slice(start, stop).indices(len(self))
         rows = max(last - first, 0)
         skipped = first * self._row_nbytes if rows else 0
         shape = (rows, *self.shape[1:])
         nbytes = rows * self._row_nbytes
-        return self._window((self.dtype, shape, self.strides, nbytes, self.offset + skipped, self.order), skipped)
+        layout = (self.dtype, shape, self.strides, nbytes, self.offset + skipped, self.order)
+        window = self._window(layout, skipped)
+        self._check_open()  # another thread may have closed it meanwhile
+        self._region.check_damage()
+        return window
 
     @property
     def T(self) -> Self:

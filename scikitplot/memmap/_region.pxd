@@ -115,11 +115,17 @@ cdef inline bint is_closed(Region region) noexcept:
     return count < USERS_OWNER and count != USERS_RESIZING
 
 
-cdef inline Lease lease(Region region):
-    """A user of the region for as long as the returned object lives."""
+cdef inline Lease lease_unchecked(Region region):
+    """Return a user of the region, for as long as the object lives; also if pages were lost."""
     cdef Lease taken = Lease.__new__(Lease)
     acquire(region)
     taken.region = region
-    check_damage(region)
     taken.traced = PyTraceMalloc_Track(region.trace_domain, <uintptr_t><void *>taken, 1) == 0
+    return taken
+
+
+cdef inline Lease lease(Region region):
+    """Return a user of the region, for as long as the object lives."""
+    cdef Lease taken = lease_unchecked(region)
+    check_damage(region)
     return taken
