@@ -20,7 +20,11 @@
 #include "_platform/fault.h"
 
 enum { MOST_THREADS = 64 }; /* that can wait for their exception; for more, the main thread raises */
-enum { BETWEEN_TRIES = 100, MOST_TRIES = 2000 }; /* microseconds; together 0.2 s */
+#ifdef Py_GIL_DISABLED /* no thread waits for this one with the GIL; only a busy machine takes long */
+enum { BETWEEN_TRIES = 100, MOST_TRIES = 100000 }; /* microseconds; together 10 s */
+#else
+enum { BETWEEN_TRIES = 100, MOST_TRIES = 2000 }; /* together 0.2 s */
+#endif
 static PyThread_type_lock never; /* never released: waiting for it is a sleep on every system */
 
 #if PY_VERSION_HEX < 0x030D0000

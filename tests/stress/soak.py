@@ -94,7 +94,7 @@ class Soak:
             except DamagedError:
                 self.refused["DamagedError"] += 1
             except BufferError as error:
-                self.refuse(error, "alive", "being resized", "must be closed first")
+                self.refuse(error, "alive", "being resized", "of it first")
             except ValueError as error:
                 self.refuse(
                     error,
@@ -103,7 +103,7 @@ class Soak:
                     "resized while the call",
                     "no multiple",
                     "needs",
-                    "and its file at",
+                    "only a map that ends with its file",
                 )
             except IndexError as error:
                 self.refuse(error, "out of bounds", "out of range")  # the growing map has shrunk
