@@ -96,7 +96,7 @@ cdef inline int unpack(slice key, Py_ssize_t *start, Py_ssize_t *stop, Py_ssize_
 
 
 cdef inline int check_open(MapCore self) except -1:
-    return self._region.refuse(USERS_GONE) if is_closed(self._region) else 0
+    return self._region.raise_unusable(USERS_GONE) if is_closed(self._region) else 0
 
 
 cdef inline object array(
@@ -178,7 +178,7 @@ cdef class MapCore:
     @staticmethod
     def _over_file(type cls not None, File file not None, dtype, shape, offset, order, mode, access):
         """Make a map, of a subclass: an array over an open file."""
-        cdef tuple layout = resolve(dtype, shape, order, offset, file.seen.size, file.path or "the file")
+        cdef tuple layout = resolve(dtype, shape, order, offset, file.last_info.size, file.path or "the file")
         _, _, _, nbytes, start, _ = layout
         return enlist(over(cls, map_file(file, mode.intent, start, nbytes), layout, mode, access))
 
@@ -232,7 +232,7 @@ cdef class MapCore:
                 end = None
             return True
         finally:
-            self._region.reopen()
+            self._region.end_resize()
             if is_closed(self._region):  # Windows could map neither the new size nor the old one
                 unlist(self)
 
@@ -584,7 +584,7 @@ cdef class MapCore:
         cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length = cnp.PyArray_DIM(whole, 0)
         cdef const char *base = cnp.PyArray_BYTES(whole)
         cdef size_t nbytes = cnp.PyArray_NBYTES(whole) // length if length else 0
-        cdef fault_guard *guard = self._region.guard.watcher()
+        cdef fault_guard *guard = self._region.guard.current_entry()
         with nogil:
             if first_outside(indices, count, length) < 0:
                 request_missing(base, length, nbytes, indices, count, guard)
@@ -597,7 +597,7 @@ cdef class MapCore:
         cdef const char *base = cnp.PyArray_BYTES(whole)
         cdef char *place = cnp.PyArray_BYTES(target)
         cdef size_t nbytes = cnp.PyArray_NBYTES(target) // count if count else 0
-        cdef fault_guard *guard = self._region.guard.watcher()
+        cdef fault_guard *guard = self._region.guard.current_entry()
         with nogil:
             bad = first_outside(indices, count, length)
         if bad >= 0:
@@ -801,7 +801,7 @@ def after_fork_in_child():
     """Close the maps that another thread was resizing or closing: that thread does not exist here."""
     cdef MapCore mm
     for mm in listed():
-        mm._region.lose()
+        mm._region.close_if_lost_in_fork()
         if is_closed(mm._region):
             unlist(mm)
 

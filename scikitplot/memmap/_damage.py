@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ._guard import IO, NO_SPACE, STORED, TRUNCATED, UNKNOWN, last_loss, set_policy, set_raised
+from ._guard import IO, NO_SPACE, STORED, TRUNCATED, UNKNOWN, last_damage, set_error_class, set_policy
 from ._modes import POLICIES, Policy, refuse
 
 REASONS = {
@@ -45,10 +45,10 @@ class DamagedError(OSError):
     """
 
     def __new__(cls, *args: object) -> DamagedError:
-        return super().__new__(cls, *(args or explain(*last_loss())))  # the interpreter raises it without arguments
+        return super().__new__(cls, *(args or explain(*last_damage())))  # the interpreter raises it without arguments
 
 
-set_raised(DamagedError)
+set_error_class(DamagedError)
 
 
 def explain(damage: int, path: str | None, start: int, stop: int) -> tuple[int, str, str | None]:

@@ -24,7 +24,7 @@ cdef dict KINDS = {
 
 
 cdef bytes encoded(str path):
-    """A path as the platform layer takes it."""
+    """Return a path encoded for the platform layer."""
     cdef bytes name = PyUnicode_EncodeFSDefault(path)
     if strlen(name) != <size_t>len(name):
         raise ValueError(f"path {path!r} has an embedded null character")
@@ -32,17 +32,18 @@ cdef bytes encoded(str path):
 
 
 cdef int check(int code, path) except -1:
-    """Raise the OSError for an error code of the system, with the file's name; do nothing for 0."""
+    """Raise the OSError for a system error code, with the file's name. Code 0 means success."""
     cdef char text[256]
     if code == 0:
         return 0
     region_error_text(code, text, sizeof(text))
-    # On Windows the fourth argument is the code, from which Python derives errno; elsewhere it is ignored.
+    # On Windows, Python derives errno from the fourth argument; elsewhere it ignores it.
     error = OSError(code, (<bytes>text).decode("utf-8", "replace"), path, code)
     raise explain_descriptors(error, path) if error.errno == errno.EMFILE else error
 
 
 cdef int check_regular(region_kind kind, path) except -1:
+    """Raise OSError unless the kind is that of a regular file."""
     if kind == REGION_REGULAR:
         return 0
     if kind == REGION_DIRECTORY:
@@ -52,40 +53,41 @@ cdef int check_regular(region_kind kind, path) except -1:
 
 @cython.final
 cdef class FileInfo:
-    """Size, identity and time of a regular file, as they were when the system was asked."""
+    """Size, identity and modification time of a regular file at one moment."""
 
     @staticmethod
     def at(str path):
-        """Ask about a file without opening it."""
-        cdef region_info seen
+        """Return the `FileInfo` of the file at a path, without opening it."""
+        cdef region_info fields
         cdef bytes name = encoded(path)
-        check(region_path_info(name, &seen), path)
-        check_regular(seen.kind, path)
-        return file_info(&seen)
+        check(region_path_info(name, &fields), path)
+        check_regular(fields.kind, path)
+        return file_info(&fields)
 
     @property
     def size(self):
-        """In bytes."""
-        return self.seen.size
+        """Size in bytes."""
+        return self.fields.size
 
     @property
     def mtime_ns(self):
-        return self.seen.mtime_ns
+        """Time of the last modification, in nanoseconds."""
+        return self.fields.mtime_ns
 
     @property
     def identity(self):
-        """(device, inode): tells the file from all others on this host."""
-        return self.seen.device, self.seen.inode
+        """(device, inode), which identify the file on this host."""
+        return self.fields.device, self.fields.inode
 
 
-cdef FileInfo file_info(const region_info *seen):
+cdef FileInfo file_info(const region_info *fields):
     cdef FileInfo info = FileInfo.__new__(FileInfo)
-    info.seen = seen[0]
+    info.fields = fields[0]
     return info
 
 
 def sync_directory(str path):
-    """Make the entries of a directory survive a power cut."""
+    """Write the entries of a directory to disk, so that they survive a power cut."""
     cdef bytes name = encoded(path)
     cdef const char *raw = name
     cdef int code
@@ -94,18 +96,19 @@ def sync_directory(str path):
     check(code, path)
 
 
-cdef int open_with_info(const char *path, bint writable, region_file *file, region_info *seen) noexcept nogil:
+cdef int open_with_info(const char *path, bint writable, region_file *file, region_info *info) noexcept nogil:
     cdef int code = region_file_open(path, writable, file)
-    return code if code else region_file_info(file[0], seen)
+    return code if code else region_file_info(file[0], info)
 
 
 @cython.final
 @cython.no_gc
 @cython.freelist(8)
 cdef class File:
-    """An open file of the operating system; closed when dropped.
+    """An open file of the operating system, closed at the latest when the object is freed.
 
-    Only the thread that made it resizes or closes it, until a region has it: then the region's last user closes it.
+    Until a region holds it, only the thread that opened it may resize or close it. Then the region's last user closes
+    it.
     """
 
     def __cinit__(self):
@@ -113,26 +116,26 @@ cdef class File:
 
     @staticmethod
     def open(str path, bint writable):
-        """Open a regular file; anything else is refused, without blocking on it."""
+        """Open a regular file. Raise OSError for any other kind of file, without blocking on it (a FIFO would)."""
         cdef File file = File.__new__(File)
         cdef bytes name = encoded(path)
         cdef const char *raw = name
         cdef int code
         file.path = path
         if is_only_thread():
-            code = open_with_info(raw, writable, &file.handle, &file.seen)
+            code = open_with_info(raw, writable, &file.handle, &file.last_info)
         else:
-            with nogil:  # a network file system may take its time
-                code = open_with_info(raw, writable, &file.handle, &file.seen)
-        if code and region_path_info(raw, &file.seen) == 0:
-            check_regular(file.seen.kind, path)  # the kind of the file says more than the error
+            with nogil:  # opening may be slow on a network file system
+                code = open_with_info(raw, writable, &file.handle, &file.last_info)
+        if code and region_path_info(raw, &file.last_info) == 0:
+            check_regular(file.last_info.kind, path)  # the kind of the file says more than the error
         check(code, path)
-        check_regular(file.seen.kind, path)
+        check_regular(file.last_info.kind, path)
         return file
 
     @staticmethod
     def create(str name, str path):
-        """Create a file that must not exist yet, under `name`; errors call it `path`."""
+        """Create a file at `name`, which must not exist. Errors name `path` instead."""
         cdef File file = File.__new__(File)
         cdef bytes raw = encoded(name)
         file.path = path
@@ -141,56 +144,56 @@ cdef class File:
 
     @staticmethod
     def create_nameless(str directory, str path):
-        """Create a file that has no name until it is linked; None where the system has no such files."""
+        """Create an unnamed file in a directory, to be named by `link`. Return None if the system has no such files."""
         cdef File file = File.__new__(File)
         cdef bytes raw = encoded(directory)
         file.path = path
         return None if region_file_create_nameless(raw, &file.handle) else file
 
     def link(self, str name):
-        """Give a file without a name one that is not taken."""
+        """Give an unnamed file a name, which must not exist."""
         cdef bytes raw = encoded(name)
         check(region_file_link(self.handle, raw), self.path)
 
     @staticmethod
     def reopen(region_file handle, bint writable, name):
-        """Open again a file that the caller has open; errors call it `name`."""
+        """Return our own handle to a file that the caller has open. Errors name `name`."""
         cdef File file = File.__new__(File)
         file.path = name
-        file.is_callers = True
+        file.from_caller = True
         check(region_file_reopen(handle, writable, &file.handle, &file.shares_position), name)
-        check(region_file_info(file.handle, &file.seen), name)
-        check_regular(file.seen.kind, name)
+        check(region_file_info(file.handle, &file.last_info), name)
+        check_regular(file.last_info.kind, name)
         return file
 
     @property
     def info(self):
-        """The `FileInfo` of when the file was opened, or last resized here."""
-        return file_info(&self.seen)
+        """The `FileInfo` as of opening, or of the last `resize`."""
+        return file_info(&self.last_info)
 
     def info_now(self):
-        """The `FileInfo` of now."""
-        cdef region_info seen
+        """Return the current `FileInfo`."""
+        cdef region_info fields
         cdef int code
         with cython.critical_section(self):
             if self.handle == REGION_NO_FILE:
                 raise ValueError(f"MemMap is closed: {self.path}")
-            code = region_file_info(self.handle, &seen)
+            code = region_file_info(self.handle, &fields)
         check(code, self.path)
-        return file_info(&seen)
+        return file_info(&fields)
 
     @property
     def size(self):
-        """`info.size`, in bytes."""
-        return self.seen.size
+        """Size in bytes, as in `info`."""
+        return self.last_info.size
 
     def resize(self, uint64_t size, bint sparse):
-        """Set the size in bytes. Growing reserves the space on disk unless `sparse`."""
+        """Set the size in bytes. Growing reserves disk space unless `sparse`."""
         cdef int code
         with nogil:
             code = region_file_resize(self.handle, size, sparse)
         check(code, self.path)
-        check(region_file_info(self.handle, &self.seen), self.path)
+        check(region_file_info(self.handle, &self.last_info), self.path)
 
     cpdef void close(self) noexcept:
         cdef region_file handle
@@ -206,4 +209,5 @@ cdef class File:
 
 
 cdef region_file handle_of(File file) noexcept:
+    """Return the handle of a file, or REGION_NO_FILE for None."""
     return REGION_NO_FILE if file is None else file.handle

@@ -16,26 +16,26 @@ cdef extern from "_users.h":
     ctypedef int shared_int
 
 
-cdef shared_int maybe_behind  # a handler may have been installed after ours, since a fork or since a map was opened
+cdef shared_int may_need_rearm  # a handler may have been installed in front of ours
 cdef void rearm() noexcept
 cdef void run_for_caller(fault_guard *guard, void (*work)(void *) noexcept nogil, void *task) noexcept nogil
 cdef void copy_bytes(void *target, const void *source, size_t size) noexcept nogil
 
 
 cdef class Guard:
-    cdef fault_guard *its           # NULL: the mapping is not guarded
-    cdef const fault_word *damage   # FAULT_ bits, 0 as long as nothing is lost: those of `its`, or `last`
-    cdef fault_word last            # what was lost of a mapping that is gone, and which bytes
-    cdef size_t last_start
-    cdef size_t last_stop
+    cdef fault_guard *entry         # in the registry of fault.h; NULL: not guarded
+    cdef const fault_word *damage   # FAULT_ bits, 0: undamaged. Points into `entry`, or to `kept_damage` without one
+    cdef fault_word kept_damage     # the damage of a mapping that is gone or not guarded, and its byte range
+    cdef size_t kept_start
+    cdef size_t kept_stop
 
     cdef int watch(
         self, void *address, size_t nbytes, File file, path, const region_info *info, region_intent intent,
         uint64_t offset) except -1
     cdef void pause(self) noexcept
     cdef void resume(self, void *address, size_t nbytes) noexcept
-    cdef void end(self) noexcept
+    cdef void unwatch(self) noexcept
     cdef int revoke(self, void *address, size_t nbytes, bint writable) noexcept nogil
     cdef int recover(self, File file) noexcept
-    cdef fault_guard *watcher(self) noexcept
-    cdef tuple loss(self)
+    cdef fault_guard *current_entry(self) noexcept
+    cdef tuple damage_to_raise(self)

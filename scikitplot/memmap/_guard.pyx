@@ -1,6 +1,6 @@
-"""The guard: what happens when a page of a mapped file vanishes, and which thread is told.
+"""Guard: keeps the process alive when a page of a mapped file is lost, and has the error raised.
 
-No other module is linked with the fault layer: a second copy would be a second registry of guarded mappings.
+Only this module is linked with the fault layer (fault.h): a second copy would have its own registry of mappings.
 """
 
 import os
@@ -17,71 +17,71 @@ from .libfault cimport (
 from .libregion cimport region_info, region_intent
 
 cdef extern from "_interrupt.h":
-    void interrupt(fault_guard *) noexcept nogil
+    void interrupt_this_thread(fault_guard *guard) noexcept nogil
+    void interrupt_suppress(fault_guard *guard) noexcept nogil
+    void interrupt_cancel()
     fault_report interrupt_report()
-    void interrupt_done()
-    void interrupt_by_caller(fault_guard *guard) noexcept nogil
-    void interrupt_set_up(object raised)
-    void fork_begins()
-    void fork_is_over()
+    void interrupt_set_up(object error_class)
+    void interrupt_before_fork()
+    void interrupt_after_fork()
 
 cdef extern from "Python.h":
     str PyUnicode_DecodeFSDefault(const char *)
 
-# what was lost, as bits
+# the bits of a damage, for Python
 TRUNCATED, NO_SPACE, IO, UNKNOWN, STORED = (
     FAULT_TRUNCATED, FAULT_NO_SPACE, FAULT_IO, FAULT_UNKNOWN, FAULT_STORED)
 
-# what `set_policy` said
+# set by `set_policy` and `set_error_class`
 cdef bint guarding = True
 cdef bint interrupting = True
-cdef object raised = None
+cdef object error_class = None
 
 
 cdef int install() noexcept:
-    return fault_install(interrupt) if interrupting else fault_install(NULL)
+    return fault_install(interrupt_this_thread) if interrupting else fault_install(NULL)
 
 
 def set_policy(bint guards, bint interrupts):
-    """Set whether maps are guarded, and whether a thread that touches a lost page is interrupted."""
+    """Set whether maps are guarded, and whether a thread that accesses a lost page is interrupted."""
     global guarding, interrupting
     guarding, interrupting = guards, interrupts
     check(install() if guards else fault_uninstall(), None)
 
 
-def set_raised(error):
-    """Set the exception class that interrupted threads raise; it is called without arguments."""
-    global raised
-    raised = error
+def set_error_class(error):
+    """Set the exception class that interrupted threads raise. It is called without arguments."""
+    global error_class
+    error_class = error
     interrupt_set_up(error)
 
 
-def last_loss():
-    """(damage, path, start, stop) of what was lost last, in any map."""
+def last_damage():
+    """Return (damage, path, start, stop) of the last fault in any map."""
     cdef fault_report report = interrupt_report()
     return report.damage, PyUnicode_DecodeFSDefault(report.path) or None, report.start, report.stop
 
 
 cdef void rearm() noexcept:
-    """Put the guard in front of handlers that others have installed since."""
-    global maybe_behind
-    maybe_behind = 0
+    """Install our signal handler in front of handlers that were installed after it."""
+    global may_need_rearm
+    may_need_rearm = 0
     if guarding:
         install()
 
 
 def before_fork():
-    fork_begins()
+    interrupt_before_fork()
 
 
 def after_fork():
-    fork_is_over()
+    interrupt_after_fork()
 
 
 def after_fork_in_child():
-    global maybe_behind
-    interrupt_set_up(raised)
-    maybe_behind = 1
+    global may_need_rearm
+    interrupt_set_up(error_class)
+    may_need_rearm = 1  # torch installs its own handler in forked workers
 
 
 if hasattr(os, "register_at_fork"):
@@ -89,35 +89,38 @@ if hasattr(os, "register_at_fork"):
 
 
 cdef void copy_bytes(void *target, const void *source, size_t size) noexcept nogil:
-    """Copy bytes of a mapping, in either direction; the damage afterwards tells whether pages were lost."""
+    """Copy from or to a mapping. The caller checks the damage afterwards."""
     fault_copy(target, source, size)
 
 
 cdef void run_for_caller(fault_guard *guard, void (*work)(void *) noexcept nogil, void *task) noexcept nogil:
-    """Run work that touches a mapping, in any thread, for a method that waits for it and then checks the damage."""
-    interrupt_by_caller(guard)
+    """Run `work(task)`, which accesses a mapping, without interrupting this thread for lost pages.
+
+    The method that waits for the work checks the damage afterwards.
+    """
+    interrupt_suppress(guard)
     fault_run(work, task)
-    interrupt_by_caller(NULL)
+    interrupt_suppress(NULL)
 
 
 @cython.final
 @cython.no_gc
 @cython.freelist(8)
 cdef class Guard:
-    """The guard of one mapping, and what was lost of it. A region and its windows share one."""
+    """The protection of one mapping against lost pages, and its damage. A region and its windows share one."""
 
     def __cinit__(self):
-        self.damage = &self.last
+        self.damage = &self.kept_damage
 
     def __dealloc__(self):
-        self.end()
+        self.unwatch()
 
     cdef int watch(
         self, void *address, size_t nbytes, File file, path, const region_info *info, region_intent intent,
         uint64_t offset
     ) except -1:
-        """Guard a mapping, of a file that stays open or None, unless guards are off."""
-        global maybe_behind
+        """Guard a mapping, unless the policy is "off". `file`, if given, must stay open until `unwatch` or `revoke`."""
+        global may_need_rearm
         cdef bytes name
         cdef const char *raw = NULL
         if not guarding:
@@ -126,70 +129,70 @@ cdef class Guard:
             name = encoded(path)
             raw = name
         check(install(), path)
-        maybe_behind = 1  # in a worker process, maps may come before the handlers of the library that started it
+        may_need_rearm = 1  # torch: a DataLoader worker unpickles a map before torch installs its handler
         check(fault_watch(
             address, nbytes, handle_of(file), file is not None and file.shares_position, raw, info, intent, offset,
-            &self.its), path)
-        self.damage = fault_damage(self.its)
+            &self.entry), path)
+        self.damage = fault_damage(self.entry)
         return 0
 
     cdef void pause(self) noexcept:
-        """Stop guarding until `resume`: the mapping is about to move or change its size."""
-        if self.its != NULL:
-            fault_pause(self.its)
+        """Stop handling faults until `resume`, because the mapping will change. No thread may access it."""
+        if self.entry != NULL:
+            fault_pause(self.entry)
 
     cdef void resume(self, void *address, size_t nbytes) noexcept:
-        """Guard the mapping of the same file at its new place and size."""
-        if self.its != NULL:
-            fault_resume(self.its, address, nbytes)
+        """Guard the mapping at its new address and size."""
+        if self.entry != NULL:
+            fault_resume(self.entry, address, nbytes)
 
-    cdef void end(self) noexcept:
-        """Stop guarding: the mapping is about to be unmapped. What was lost stays known."""
-        cdef fault_guard *its
+    cdef void unwatch(self) noexcept:
+        """Stop guarding, because the mapping will be unmapped. Keep its damage."""
+        cdef fault_guard *entry
         cdef fault_report report
-        with cython.critical_section(self):  # another thread may be asking what was lost
-            its = self.its
-            if its == NULL:
+        with cython.critical_section(self):  # another thread may be in `damage_to_raise`
+            entry = self.entry
+            if entry == NULL:
                 return
-            self.last = self.damage[0]
-            if self.last:
-                fault_describe(its, &report)
-                self.last_start, self.last_stop = report.start, report.stop
-            self.damage = &self.last
-            self.its = NULL
-            fault_unwatch(its)
+            self.kept_damage = self.damage[0]
+            if self.kept_damage:
+                fault_describe(entry, &report)
+                self.kept_start, self.kept_stop = report.start, report.stop
+            self.damage = &self.kept_damage
+            self.entry = NULL
+            fault_unwatch(entry)
 
     cdef int revoke(self, void *address, size_t nbytes, bint writable) noexcept nogil:
-        """Put private zero-filled memory where the mapping is."""
+        """Replace the mapping by private zero-filled memory. Return 0 or the system's error code."""
         cdef int code
-        self.last |= FAULT_REVOKED  # first: threads that are copying check it afterwards
-        code = fault_revoke(self.its, address, nbytes, writable)
+        self.kept_damage |= FAULT_REVOKED  # set first, because threads that are copying check it afterwards
+        code = fault_revoke(self.entry, address, nbytes, writable)
         if code:
-            self.last &= ~<uint32_t>FAULT_REVOKED
+            self.kept_damage &= ~<uint32_t>FAULT_REVOKED
         return code
 
     cdef int recover(self, File file) noexcept:
-        """Map the file again under what was lost; 0 also if nothing was."""
-        cdef fault_guard *its = self.its
+        """Map the file again in place of lost pages. Return 0 or the system's error code; 0 if undamaged."""
+        cdef fault_guard *entry = self.entry
         cdef int code
-        if its == NULL or not self.damage[0]:
+        if entry == NULL or not self.damage[0]:
             return 0
         with nogil:
-            code = fault_recover(its, file.handle)
+            code = fault_recover(entry, file.handle)
         return code
 
-    cdef fault_guard *watcher(self) noexcept:
+    cdef fault_guard *current_entry(self) noexcept:
         with cython.critical_section(self):
-            return self.its
+            return self.entry
 
-    cdef tuple loss(self):
-        """Return (damage, start, stop) for an error that the caller raises; it replaces an interrupt of this thread."""
+    cdef tuple damage_to_raise(self):
+        """Return (damage, start, stop) for an error that the caller raises now, and cancel this thread's interrupt."""
         cdef fault_report report
         with cython.critical_section(self):
             report.damage = self.damage[0]
-            report.start, report.stop = self.last_start, self.last_stop
-            if self.its != NULL:
-                fault_describe(self.its, &report)
+            report.start, report.stop = self.kept_start, self.kept_stop
+            if self.entry != NULL:
+                fault_describe(self.entry, &report)
         if report.damage != FAULT_REVOKED:
-            interrupt_done()
+            interrupt_cancel()
         return report.damage, report.start, report.stop

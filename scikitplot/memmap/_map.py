@@ -924,7 +924,7 @@ class MemMap(MapCore):
         if (held := self._region.file) is not None:
             self._region.check_size(held.info_now)
         if wait:
-            self._region.flush_name()
+            self._region.sync_name()
 
     def resize(self, shape: SupportsIndex | Sequence[SupportsIndex]) -> None:
         """Change the first dimension of the map, and with it the size of the file.

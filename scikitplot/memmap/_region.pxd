@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t, uintptr_t
 
 from ._file cimport File
-from ._guard cimport Guard, fault_word, maybe_behind, rearm, shared_int
+from ._guard cimport Guard, fault_word, may_need_rearm, rearm, shared_int
 from .libregion cimport region_info
 
 
@@ -12,7 +12,7 @@ cdef extern from "Python.h":
 cdef extern from "_users.h":
     ctypedef unsigned int shared_unsigned
     ctypedef Py_ssize_t shared_size
-    unsigned int shared_next(shared_unsigned *number)
+    unsigned int shared_increment(shared_unsigned *number)
     ctypedef struct users_t:
         pass
     Py_ssize_t users_count(users_t *users)
@@ -27,105 +27,106 @@ cdef extern from "_users.h":
     Py_ssize_t USERS_CLOSING
 
 
-cdef str RESIZED
+cdef str RESIZED  # an error message
 
 
 cdef class Region:
     # the mapping
     cdef char *address
     cdef readonly shared_size nbytes
-    cdef readonly uint64_t offset   # of `address` in the file
+    cdef readonly uint64_t offset   # of `address` in the file, in bytes
     cdef readonly bint writable
     cdef readonly bint shared
     cdef shared_int advised
-    cdef readonly Lease parent      # of a window: keeps the region mapped that it is a part of
+    cdef readonly Lease parent      # of a window: keeps the region mapped that it is part of
 
     # its file
     cdef readonly object path
-    cdef region_info seen
-    cdef bint on_file
-    cdef File own_file
-    cdef readonly object token      # the name of shared memory
-    cdef File memory                # holds it open
+    cdef region_info last_info      # as of mapping, or of the last `resize`
+    cdef bint on_file               # maps a file, not anonymous memory
+    cdef File own_file              # None: the mapping does not keep its file open
+    cdef readonly object token      # by which other processes open shared memory
+    cdef File memory                # keeps shared memory open
     cdef public bint sparse         # growing reserves no disk space
     cdef public shared_int unsynced_name
 
     # its users
     cdef users_t users
-    cdef bint was_lost              # another thread was resizing it during the fork that made this process
-    cdef unsigned int trace_domain
+    cdef bint lost_in_fork          # a thread was resizing it while this process was forked
+    cdef unsigned int trace_domain  # of its leases, in tracemalloc
 
-    # what was lost of it
+    # its lost pages
     cdef Guard guard
-    cdef const fault_word *damage   # that of the guard
+    cdef const fault_word *damage   # the same as guard.damage
 
-    # of a region that is no window; see `own_locks`
-    cdef tuple locked               # runs of pages, counted from the start of the file
+    # its locks, on the root only; see `forget_inherited_locks`
+    cdef tuple locked               # runs of locked pages, counted from the start of the file
     cdef object size_lock_
-    cdef int process
+    cdef int locks_generation       # `fork_generation` of the process that these locks belong to
 
     cdef Region root(self)
-    cdef void own_locks(self) noexcept
-    cdef int refuse(self, Py_ssize_t found) except -1
-    cdef int refuse_damaged(self) except -1
+    cdef void forget_inherited_locks(self) noexcept
+    cdef int raise_unusable(self, Py_ssize_t found) except -1
+    cdef int raise_damaged(self) except -1
     cdef void unmap(self) noexcept
-    cdef void lose(self) noexcept
+    cdef void close_if_lost_in_fork(self) noexcept
     cpdef bint close(self) except -1
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
-    cdef int set_size(self, Py_ssize_t nbytes, bint sparse) noexcept
-    cdef void reopen(self) noexcept
+    cdef int resize_mapping(self, Py_ssize_t nbytes, bint sparse) noexcept
+    cdef void end_resize(self) noexcept
     cdef int acquire_range(self, Py_ssize_t stop) except -1
     cdef int lock_run(self, tuple run) noexcept
     cdef int unlock_run(self, tuple run) noexcept
-    cdef int lock_again(self) noexcept
+    cdef int relock(self) noexcept
 
 
 cdef class Lease:
     cdef Region region
-    cdef bint traced
+    cdef bint traced                # by tracemalloc
 
 
 cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes)
 cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared)
 cpdef Region map_token(str token, uint64_t offset, Py_ssize_t nbytes)
 
-# Inline, because they run at every access.
+# inline, because every access calls them
 
 cdef inline int acquire(Region region) except -1:
-    """Become a user of the region, whose memory is valid from now on until `release`."""
+    """Add a user: the memory stays valid until `release`. Raise if the region is closed or being resized."""
     cdef Py_ssize_t found = users_acquire(&region.users)
-    if maybe_behind:
+    if may_need_rearm:
         rearm()
-    return 0 if found >= USERS_OWNER else region.refuse(found)
+    return 0 if found >= USERS_OWNER else region.raise_unusable(found)
 
 
 cdef inline void release(Region region) noexcept:
+    """Remove a user. The last one unmaps."""
     if users_release(&region.users) == 0:
         region.unmap()
 
 
 cdef inline int check_damage(Region region) except -1:
-    """Refuse to go on, or to hand out what was read, if pages were lost."""
-    return region.refuse_damaged() if region.damage[0] else 0
+    """Raise if pages were lost or the region was revoked."""
+    return region.raise_damaged() if region.damage[0] else 0
 
 
 cdef inline bint is_closed(Region region) noexcept:
-    """Whether the owner has closed or abandoned the region."""
+    """Return whether the owner has closed, abandoned or revoked the region."""
     cdef Py_ssize_t count = users_count(&region.users)
     return count < USERS_OWNER and count != USERS_RESIZING
 
 
 cdef inline Lease lease_unchecked(Region region):
-    """Return a user of the region, for as long as the object lives; also if pages were lost."""
-    cdef Lease taken = Lease.__new__(Lease)
+    """Return an object that keeps the memory mapped while it lives, also if pages were lost."""
+    cdef Lease new = Lease.__new__(Lease)
     acquire(region)
-    taken.region = region
-    taken.traced = PyTraceMalloc_Track(region.trace_domain, <uintptr_t><void *>taken, 1) == 0
-    return taken
+    new.region = region
+    new.traced = PyTraceMalloc_Track(region.trace_domain, <uintptr_t><void *>new, 1) == 0
+    return new
 
 
 cdef inline Lease lease(Region region):
-    """Return a user of the region, for as long as the object lives."""
-    cdef Lease taken = lease_unchecked(region)
+    """Return an object that keeps the memory mapped while it lives."""
+    cdef Lease new = lease_unchecked(region)
     check_damage(region)
-    return taken
+    return new

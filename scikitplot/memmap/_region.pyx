@@ -1,17 +1,17 @@
-"""Region: the owner of one OS mapping, with its file, its size, and which of its pages are locked.
+"""Region: one OS mapping with its file, size, page locks and damage.
 
-Region counts the users of its memory: the owner (a MemMap) is one, every `Lease` is another. A lease is the base of an
-ndarray over the memory, so it lives exactly as long as the array and everything derived from it. The last user to
-release the region unmaps.
+A region counts its users: the owner (a MemMap), every `Lease`, and calls in progress. A lease is the base of an ndarray
+over the memory, so it lives as long as the array and everything derived from it. The last user to release the region
+unmaps it.
 
-A window is a region of its own over a part of another one, on which it holds a lease. The region at the other end of
-those leases is the root: it has what exists once per mapping, such as the locks.
+A window is a region over part of another one, on which it holds a lease. The region that is not a window is the root of
+its windows. State that exists once per mapping, such as the locks, is on the root.
 """
 
 import errno
 import os
 import sys
-from _thread import RLock  # that of threading, which takes long to import
+from _thread import RLock  # the same as threading.RLock; threading is slow to import
 
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
@@ -38,10 +38,10 @@ cdef extern from "Python.h":
     int PyTraceMalloc_Untrack(unsigned int domain, uintptr_t pointer)
 
 cdef enum:
-    LONG_UNMAP = 1 << 22  # bytes: from here on, unmapping may take longer than letting other threads run
+    LONG_UNMAP = 1 << 22  # bytes; unmapping this much takes longer than releasing the GIL
 
 # tracemalloc keeps one domain per region, so that it can tell where the leases of this one were taken
-cdef shared_unsigned trace_domains = 0x5EA10000
+cdef shared_unsigned last_trace_domain = 0x5EA10000
 
 cdef str RESIZED = "The map was resized while the call was under way"
 cdef str REPLACED = "Another file has taken the place of the one that is mapped"
@@ -51,12 +51,12 @@ assert (REGION_READ, REGION_WRITE, REGION_COPY) == tuple(map(INTENTS.index, ("re
 assert (REGION_NORMAL, REGION_RANDOM, REGION_SEQUENTIAL) == tuple(
     map(ACCESSES.index, ("normal", "random", "sequential")))
 
-cdef int forks = 0  # between the first process with this module and this one
+cdef int fork_generation = 0  # number of forks between the process that imported this module and this one
 
 
 def after_fork_in_child():
-    global forks
-    forks += 1
+    global fork_generation
+    fork_generation += 1
 
 
 if hasattr(os, "register_at_fork"):
@@ -64,14 +64,15 @@ if hasattr(os, "register_at_fork"):
 
 
 cdef int check_mapped(int code, Py_ssize_t nbytes, path) except -1:
+    """Raise the OSError for a mapping call that failed; if memory ran out, it names the limit."""
     try:
         return check(code, path)
     except OSError as error:
         raise explain_memory(error, nbytes, path) from None
 
 
-cdef bint wait_for_another(Py_ssize_t found):
-    """If the count says that another thread is resizing or closing, let that thread run, and return True."""
+cdef bint yield_if_busy(Py_ssize_t found):
+    """Return whether the count says that another thread is resizing or closing; if so, let other threads run."""
     if found >= 0:
         return False
     time.sleep(0)
@@ -80,27 +81,27 @@ cdef bint wait_for_another(Py_ssize_t found):
 
 @cython.final
 @cython.freelist(8)
-@cython.no_gc  # nothing here can be part of a cycle: files, guards, leases and paths do not refer to what holds them
+@cython.no_gc  # cannot be in a reference cycle: files, guards, leases and paths never refer to their holders
 cdef class Region:
     """One mapping, and the count of its users.
 
-    Byte ranges are relative to the start of the region and have been checked by the caller. Runs of pages count from
-    the start of the file.
+    Byte ranges count from the start of the region, and callers have checked them. Page runs count from the start of the
+    file.
     """
 
     def __cinit__(self):
-        self.trace_domain = shared_next(&trace_domains)
+        self.trace_domain = shared_increment(&last_trace_domain)
         users_set(&self.users, USERS_OWNER)
         self.locked = ()
-        self.process = forks
+        self.locks_generation = fork_generation
 
     def __dealloc__(self):
         if self.address != NULL and self.parent is None:
-            self.guard.end()
+            self.guard.unwatch()
             region_unmap(self.address, self.nbytes)
 
     def window(self, Py_ssize_t start, Py_ssize_t nbytes):
-        """Return a region over a part of this one. However many users it has, it is one user here."""
+        """Return a region over part of this one. It counts its own users, and is one user of this region."""
         cdef Region part = Region.__new__(Region)
         cdef Lease taken = lease_unchecked(self)
         if start + nbytes > self.nbytes:
@@ -108,7 +109,7 @@ cdef class Region:
         part.parent = taken
         part.address = self.address + start
         part.path = self.path
-        part.seen = self.seen
+        part.last_info = self.last_info
         part.on_file = self.on_file
         part.offset = self.offset + start
         part.nbytes = nbytes
@@ -120,7 +121,7 @@ cdef class Region:
         return part
 
     cdef Region root(self):
-        """Return the region that owns the mapping; a closed window is its own root."""
+        """Return the region that is not a window. (Of a closed window: the window itself.)"""
         cdef Lease parent
         with cython.critical_section(self):
             parent = self.parent
@@ -130,13 +131,13 @@ cdef class Region:
 
     @property
     def file(self):
-        """The open file behind the mapping, or None: not every mapping keeps its file open."""
+        """The open file of the mapping, or None if the mapping does not keep one open."""
         cdef Region root = self.root()
         with cython.critical_section(root):
             return root.own_file
 
     def reopen_file(self):
-        """The file behind the mapping, open; None if there is none, or its name leads to another file."""
+        """Return the mapped file, opened again if needed; None if there is none or its path leads to another file."""
         cdef File file = self.file
         if file is not None or self.path is None or not self.on_file:
             return file
@@ -148,17 +149,17 @@ cdef class Region:
 
     @property
     def info(self):
-        """The `FileInfo` of when the file was mapped, or last resized here; None for anonymous memory."""
+        """The `FileInfo` as of mapping, or of the last `resize`; None for anonymous memory."""
         cdef Region root = self.root()
-        cdef region_info seen
+        cdef region_info info
         if not self.on_file:
             return None
         with cython.critical_section(root):
-            seen = root.seen
-        return file_info(&seen)
+            info = root.last_info
+        return file_info(&info)
 
     def info_by_name(self):
-        """The `FileInfo` of now, asked by name; an OSError if the name leads to another file or to none."""
+        """Return the current `FileInfo` of the path. Raise OSError if the path leads to another file or to none."""
         info = FileInfo.at(self.path)
         if info.identity != self.info.identity:
             raise OSError(errno.ESTALE, REPLACED, self.path)
@@ -166,24 +167,26 @@ cdef class Region:
 
     # ---- users
 
-    cdef int refuse(self, Py_ssize_t found) except -1:
+    cdef int raise_unusable(self, Py_ssize_t found) except -1:
+        """Raise the error for a count below USERS_OWNER."""
         name = self.path or "anonymous"
         if found == USERS_RESIZING:
             raise BufferError(f"MemMap is being resized by another thread: {name}")
-        if self.was_lost:
+        if self.lost_in_fork:
             raise ValueError(f"MemMap was being resized when this process was forked, and is lost here: {name}")
         raise ValueError(f"MemMap is closed: {name}")
 
     cdef void unmap(self) noexcept:
+        """Unmap the memory and close the file, or release the parent of a window. No user is left."""
         cdef File file, memory
         cdef void *address = self.address
         cdef size_t nbytes = self.nbytes
         self.address = NULL
-        self.damage = &self.guard.last
+        self.damage = &self.guard.kept_damage
         if self.parent is not None:
-            self.advised = self.root().advised  # attributes still work after close
+            self.advised = self.root().advised  # `access` still works on a closed window
         else:
-            self.guard.end()
+            self.guard.unwatch()
             if nbytes < LONG_UNMAP or is_only_thread():
                 region_unmap(address, nbytes)
             else:
@@ -194,31 +197,31 @@ cdef class Region:
             file, memory = self.own_file, self.memory
             self.own_file = self.memory = None
         if file is not None:
-            file.close()  # without the GIL, the thread that made an object deallocates it, perhaps later
+            file.close()  # now: free-threaded Python may free the object later
         if memory is not None:
             memory.close()
 
-    cdef void lose(self) noexcept:
-        """In the child of a fork, give up a region that another thread of the parent was resizing or closing."""
+    cdef void close_if_lost_in_fork(self) noexcept:
+        """In a forked child, close the region if another thread of the parent was resizing or closing it."""
         cdef Py_ssize_t found = users_count(&self.users)
         if found < 0:
-            self.was_lost = found == USERS_RESIZING
-            self.damage = &self.guard.last
-            self.guard.end()
-            self.address = NULL  # it is not known which part is still mapped
+            self.lost_in_fork = found == USERS_RESIZING
+            self.damage = &self.guard.kept_damage
+            self.guard.unwatch()
+            self.address = NULL  # unknown: the mapping may be half unmapped or moved
             self.own_file = self.memory = None
             users_set(&self.users, USERS_GONE)
 
     @property
     def leases(self):
-        """How many leases are alive."""
+        """The number of users other than the owner: leases, and calls in progress."""
         return max(users_count(&self.users), 0) % USERS_OWNER
 
     def lease_sites(self):
-        """Return where the leases that are alive were taken, most frequent first: "file:line (count)"."""
+        """Where the leases that are alive were taken, most frequent first: "file:line (count)"."""
         cdef uintptr_t nowhere = 1
         if PyTraceMalloc_Track(self.trace_domain, nowhere, 0) != 0:
-            return []  # without an import: at a fork another thread may have held its lock
+            return []  # tracemalloc is off. Importing it to ask could hang in a forked child, on an import lock
         PyTraceMalloc_Untrack(self.trace_domain, nowhere)
         import tracemalloc
 
@@ -227,10 +230,10 @@ cdef class Region:
         return [f"{site.traceback[0].filename}:{site.traceback[0].lineno} ({site.count})" for site in sites]
 
     cpdef bint close(self) except -1:
-        """Unmap if the owner is the only user. Returns False if leases are alive."""
-        cdef Py_ssize_t state = USERS_CLOSING if self.parent is None else USERS_GONE  # a window unmaps nothing
+        """Close the region if the owner is the only user. Return False if there are other users."""
+        cdef Py_ssize_t state = USERS_CLOSING if self.parent is None else USERS_GONE  # closing a window takes no time
         cdef Py_ssize_t found = users_claim(&self.users, state)
-        while wait_for_another(found):
+        while yield_if_busy(found):
             found = users_claim(&self.users, state)
         if found == USERS_OWNER:
             self.unmap()
@@ -238,23 +241,23 @@ cdef class Region:
         return found <= USERS_OWNER
 
     def abandon(self):
-        """End the owner's use; the last lease will unmap. Returns False if it had ended already."""
+        """Remove the owner; the last user will unmap. Return False if the owner was removed before."""
         cdef Py_ssize_t found = users_abandon(&self.users)
-        while wait_for_another(found):
+        while yield_if_busy(found):
             found = users_abandon(&self.users)
         if found == USERS_OWNER:
             self.unmap()
         return found >= USERS_OWNER
 
     def revoke(self):
-        """End the owner's use and close the file. Leases keep the address range, which reads zero from now on.
+        """Remove the owner, replace the memory by zeros and close the file. A window is only abandoned.
 
-        Returns False if the owner's use had ended already. A window is only abandoned.
+        The address range stays valid for the leases. Return False if the owner was removed before.
         """
         cdef int code = 0
         cdef File memory
         cdef Py_ssize_t found = users_acquire(&self.users)
-        while wait_for_another(found):
+        while yield_if_busy(found):
             found = users_acquire(&self.users)
         if found < USERS_OWNER:
             return False
@@ -275,31 +278,33 @@ cdef class Region:
 
     @property
     def damaged(self):
+        """Whether pages were lost."""
         return self.guard.damage[0] & ~<uint32_t>FAULT_REVOKED != 0
 
     def check_damage(self):
-        """Raise `DamagedError` if pages were lost."""
+        """Raise `DamagedError` if pages were lost, ValueError if the region was revoked."""
         check_damage(self)
 
-    cdef int refuse_damaged(self) except -1:
-        damage, start, stop = self.guard.loss()
+    cdef int raise_damaged(self) except -1:
+        """Raise the error for the damage."""
+        damage, start, stop = self.guard.damage_to_raise()
         if damage == FAULT_REVOKED:
-            self.refuse(USERS_GONE)
+            self.raise_unusable(USERS_GONE)
         raise DamagedError(*explain(damage, self.path, start, stop))
 
-    def check_size(self, info_now):
-        """Raise `DamagedError` if the file has become shorter than the mapping; `info_now()` asks about it."""
+    def check_size(self, current_info):
+        """Raise `DamagedError` if the file is too short for the mapping; `current_info()` returns its `FileInfo`."""
         cdef Py_ssize_t first
-        acquire(self)  # nobody resizes it meanwhile
+        acquire(self)  # keeps other threads from resizing it
         try:
-            first = max(info_now().size - <object>self.offset, 0)
+            first = max(current_info().size - <object>self.offset, 0)
             if first < self.nbytes:
                 raise DamagedError(*explain(FAULT_TRUNCATED, self.path, first, self.nbytes))
         finally:
             release(self)
 
     def recover(self):
-        """Map the file again under what was lost."""
+        """Map the file again in place of lost pages. Raise `DamagedError` if that fails."""
         cdef Region root = self.root()
         cdef File file = self.file
         cdef int code
@@ -309,45 +314,45 @@ cdef class Region:
                 if file.info.identity != self.info.identity:
                     raise OSError(errno.ESTALE, REPLACED, self.path)
             except OSError:
-                check_damage(self)  # raises, from this error
+                check_damage(self)  # raises DamagedError, whose context is this error
                 raise
         with root.size_lock():
             acquire(self)
             try:
                 code = root.guard.recover(file)
                 if code:
-                    self.refuse_damaged()
+                    self.raise_damaged()
                 if root.advised:
                     region_advise(root.address, root.nbytes, <region_access>root.advised)
-                code = root.lock_again()
+                code = root.relock()
             finally:
                 release(self)
-        self.check_locked(code, root.locked)
+        self.check_lock(code, root.locked)
 
     # ---- size
 
     def size_lock(self):
-        """Return the lock that a thread holds while it changes the size of the mapping, or which pages are locked."""
+        """Return the lock that a thread holds while it changes the size, or the set of locked pages."""
         cdef Region root = self.root()
-        cdef object fresh = RLock()
+        cdef object new = RLock()
         with cython.critical_section(root):
-            root.own_locks()
+            root.forget_inherited_locks()
             if root.size_lock_ is None:
-                root.size_lock_ = fresh
+                root.size_lock_ = new
             return root.size_lock_
 
-    cdef void own_locks(self) noexcept:
+    cdef void forget_inherited_locks(self) noexcept:
         """Forget the locks of the parent process after a fork: a child inherits neither locked pages nor threads."""
-        if self.process != forks:
-            self.process = forks
+        if self.locks_generation != fork_generation:
+            self.locks_generation = fork_generation
             self.locked = ()
             self.size_lock_ = None
 
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1:
-        """Grow or shrink the mapping, and the file that ends with it; the caller has the size lock.
+        """Resize the mapping and its file, which ends with it. The caller holds the size lock.
 
-        Returns 0 if the owner is not the only user. Otherwise no other thread can use the region until `reopen`, also
-        after an error.
+        Return 0 if the owner is not the only user. Otherwise the caller must call `end_resize`, also after an error;
+        until then no other thread can use the region.
         """
         cdef Py_ssize_t before = self.nbytes
         cdef tuple locked = self.locked
@@ -357,18 +362,18 @@ cdef class Region:
         check_damage(self)
         self.guard.pause()
         if locked and nbytes > before:
-            region_unlock(self.address, before)  # old and new pages together could exceed the limit
-        code = self.set_size(nbytes, sparse)
+            region_unlock(self.address, before)  # while mremap moves locked pages, they count twice against the limit
+        code = self.resize_mapping(nbytes, sparse)
         _, end = pages_of([(0, self.nbytes)], self.offset)[0]
         self.locked = tuple(subtract(locked, [(end, sys.maxsize)]))
-        lock_code = self.lock_again()
+        lock_code = self.relock()
         if lock_code:
             if code == 0 and nbytes > before:
-                self.set_size(before, True)
-            self.locked = () if self.lock_again() else locked
+                self.resize_mapping(before, True)
+            self.locked = () if self.relock() else locked
         if self.address == NULL:
-            self.guard.end()
-            self.damage = &self.guard.last
+            self.guard.unwatch()
+            self.damage = &self.guard.kept_damage
         else:
             self.guard.resume(self.address, self.nbytes)
         try:
@@ -377,35 +382,37 @@ cdef class Region:
             raise explain_space(
                 explain_memory(error, nbytes, self.path), self.offset + nbytes, self.path) from None
         if nbytes > before:
-            self.check_locked(lock_code, locked)
+            self.check_lock(lock_code, locked)
         return 1
 
-    cdef int set_size(self, Py_ssize_t nbytes, bint sparse) noexcept:
+    cdef int resize_mapping(self, Py_ssize_t nbytes, bint sparse) noexcept:
+        """Resize the mapping and its file. Return 0 or the system's error code; `address` is NULL if it is lost."""
         cdef region_file handle = handle_of(self.own_file)
-        cdef region_info seen = self.seen
+        cdef region_info info = self.last_info
         cdef int code
         with nogil:
             if handle == REGION_NO_FILE:
                 code = region_resize_anonymous(self.nbytes, nbytes, <void **>&self.address)
             else:
                 code = region_resize(handle, self.offset, self.nbytes, nbytes, sparse, <void **>&self.address)
-                region_file_info(handle, &seen)
+                region_file_info(handle, &info)
         with cython.critical_section(self):
-            self.seen = seen
+            self.last_info = info
         if code == 0:
             self.nbytes = nbytes
             if self.advised:
                 region_advise(self.address, nbytes, <region_access>self.advised)
         return code
 
-    cdef void reopen(self) noexcept:
+    cdef void end_resize(self) noexcept:
+        """Let other threads use the region again after `resize`."""
         if users_count(&self.users) == USERS_RESIZING:
             users_set(&self.users, USERS_GONE if self.address == NULL else USERS_OWNER)
 
     # ---- pages
 
     cdef int acquire_range(self, Py_ssize_t stop) except -1:
-        """Acquire the region, unless it ends before `stop`: another thread may have resized it."""
+        """Acquire the region. Raise if it now ends before `stop`: it may have been resized since the caller checked."""
         acquire(self)
         if stop > self.nbytes or self.damage[0]:
             release(self)
@@ -414,34 +421,34 @@ cdef class Region:
         return 0
 
     def flush(self, Py_ssize_t start, Py_ssize_t stop, bint wait):
-        """Write dirty pages back to the file; `wait`: until they survive a power cut."""
+        """Start writing dirty pages back; if `wait`, return when they survive a power cut."""
         cdef int code
         self.acquire_range(stop)
-        cdef File file = self.file  # a reference keeps it open
+        cdef File file = self.file  # `acquire_range` keeps it open
         cdef region_file handle = handle_of(file)
         with nogil:
             code = region_flush(handle, self.offset + start, self.address + start, stop - start, wait)
         release(self)
         check(code, self.path)
 
-    def flush_name(self):
-        """Make the name of a file that was made with this mapping survive a power cut, once."""
+    def sync_name(self):
+        """Make the name of a file that was created for this mapping survive a power cut. Does its work only once."""
         cdef Region root = self.root()
         if not root.unsynced_name:
             return
         try:
             sync_directory(os.path.dirname(os.path.realpath(self.path)))
-        except (FileNotFoundError, PermissionError):  # moved away, or the directory may not be read
+        except (FileNotFoundError, PermissionError):  # the file was moved, or the directory is not readable
             pass
         root.unsynced_name = False
 
     @property
     def access(self):
-        """How the pages are meant to be used: "normal", or what was last given to `advise`."""
+        """The access intent last given to `advise`, else "normal"."""
         return ACCESSES[self.root().advised]
 
     def advise(self, access):
-        """Set how the pages of the whole mapping will be used: advice for a part would split it."""
+        """Set the access intent of the whole mapping. Advice for a part would split the kernel's mapping (VMA)."""
         cdef Region root = self.root()
         cdef int how = ACCESSES.index(access)
         acquire(self)
@@ -450,18 +457,18 @@ cdef class Region:
         release(self)
 
     def request(self, Py_ssize_t start, Py_ssize_t stop):
-        """Start reading pages that are not resident."""
+        """Start reading the pages that are not resident."""
         self.acquire_range(stop)
         with nogil:
             region_request(self.address + start, stop - start)
         release(self)
 
     def touch(self, Py_ssize_t start, Py_ssize_t stop):
-        """Read pages that are not resident, and wait for them."""
+        """Access every page, so that all are resident on return."""
         cdef Range pages
         cdef fault_guard *guard
         self.acquire_range(stop)
-        guard = self.guard.watcher()
+        guard = self.guard.current_entry()
         pages.start, pages.stop = self.address + start, self.address + stop
         with nogil:
             run_for_caller(guard, touch_pages, &pages)
@@ -469,7 +476,7 @@ cdef class Region:
         check_damage(self)
 
     def evict_pages(self, pages, File file):
-        """Drop pages that are not locked from this process and, given the file, from the page cache."""
+        """Drop unlocked pages from this process and, if the file is given, from the page cache."""
         cdef Region root = self.root()
         cdef region_file handle = handle_of(file)
         cdef Py_ssize_t start, stop
@@ -477,9 +484,9 @@ cdef class Region:
         try:
             check_damage(self)
             with cython.critical_section(root):
-                root.own_locks()
+                root.forget_inherited_locks()
                 locked = root.locked
-            for run in subtract(pages, locked):  # Windows would unlock them
+            for run in subtract(pages, locked):  # Windows would unlock locked pages
                 start, stop = bytes_of(run, self.offset, self.nbytes)
                 with nogil:
                     region_evict(handle, self.offset + start, self.address + start, stop - start, self.shared)
@@ -487,7 +494,7 @@ cdef class Region:
             release(self)
 
     def residency(self, File file, Py_ssize_t start, Py_ssize_t stop):
-        """One byte per page that [start, stop), not empty, touches: 1 if the page is resident."""
+        """Return one byte per page of the non-empty range [start, stop): 1 if the page is resident."""
         cdef size_t page = region_page_size()
         cdef size_t skew = (self.offset + start) % page
         cdef bytearray resident = bytearray((skew + stop - start - 1) // page + 1)
@@ -504,7 +511,7 @@ cdef class Region:
     # ---- locked pages
 
     def lock_pages(self, pages):
-        """Keep pages resident until they are unlocked or unmapped; after an error no more are locked than before."""
+        """Lock pages: they stay resident until they are unlocked or unmapped. An error locks none of them."""
         cdef Region root = self.root()
         cdef int code = 0
         with root.size_lock():
@@ -514,24 +521,24 @@ cdef class Region:
                 _, end = pages_of([(0, self.nbytes)], self.offset)[0]
                 if pages and pages[-1][1] > end:
                     raise ValueError(RESIZED)
-                fresh = subtract(pages, root.locked)
-                for i, run in enumerate(fresh):
+                unlocked = subtract(pages, root.locked)
+                for i, run in enumerate(unlocked):
                     code = root.lock_run(run)
                     if code:
-                        for done in fresh[:i + 1]:  # of this one, too, a part may be locked
+                        for done in unlocked[:i + 1]:  # the run that failed may be partly locked
                             root.unlock_run(done)
                         break
                 else:
-                    root.locked = (*root.locked, *fresh)
+                    root.locked = (*root.locked, *unlocked)
             finally:
                 release(self)
         file = self.reopen_file() if code else None
         if file is not None:
             self.check_size(file.info_now)
-        self.check_locked(code, fresh)
+        self.check_lock(code, unlocked)
 
     def unlock_pages(self, pages):
-        """Let pages be evicted again."""
+        """Unlock pages."""
         cdef Region root = self.root()
         with root.size_lock():
             acquire(self)
@@ -558,15 +565,15 @@ cdef class Region:
             code = region_unlock(self.address + start, stop - start)
         return code
 
-    cdef int lock_again(self) noexcept:
-        """Lock the recorded pages again, in memory that was mapped anew; return the first error code."""
+    cdef int relock(self) noexcept:
+        """Lock the pages in `locked` again, after they were mapped again. Return 0 or the first error code."""
         cdef int code = 0
         for run in self.locked if self.address != NULL else ():
             code = code or self.lock_run(run)
         return code
 
-    def check_locked(self, int code, pages):
-        """Raise the error for pages that could not be locked."""
+    def check_lock(self, int code, pages):
+        """Raise the OSError, with the limit, for page runs that could not be locked. Code 0 means success."""
         try:
             check(code, self.path)
         except OSError as error:
@@ -589,7 +596,7 @@ cdef void touch_pages(void *task) noexcept nogil:
 
 
 cdef Region new_region(char *address, uint64_t offset, Py_ssize_t nbytes, region_intent intent):
-    """Return the owner of a mapping; unmap it if there is no memory for one."""
+    """Return a region that owns a mapping. Unmap it if memory runs out."""
     cdef Region region
     try:
         region = Region.__new__(Region)
@@ -607,28 +614,28 @@ cdef Region new_region(char *address, uint64_t offset, Py_ssize_t nbytes, region
 
 
 cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes):
-    """Map `nbytes` bytes of a file; `intent` is "read", "write" or "copy".
+    """Map `nbytes` bytes of a file from `offset` on; `intent` is "read", "write" or "copy".
 
-    The mapping keeps the file open if it writes to it, and if the caller had it open: no name may lead back to it.
+    The region keeps the file open if it writes to it, or if the file came from the caller and may have no name.
     """
     cdef region_intent how = <region_intent><int>INTENTS.index(intent)
     cdef char *address
     check_mapped(region_map(file.handle, how, offset, nbytes, <void **>&address), nbytes, file.path)
     cdef Region region = new_region(address, offset, nbytes, how)
     region.path = file.path
-    region.seen = file.seen
+    region.last_info = file.last_info
     region.on_file = True
-    if how == REGION_WRITE or file.is_callers:
+    if how == REGION_WRITE or file.from_caller:
         region.own_file = file
     else:
         file.close()
-    region.guard.watch(address, nbytes, region.own_file, region.path, &region.seen, how, offset)
+    region.guard.watch(address, nbytes, region.own_file, region.path, &region.last_info, how, offset)
     region.damage = region.guard.damage
     return region
 
 
 cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared):
-    """Map zero-filled memory; `shared`: with children of a later fork, and with processes that have its token."""
+    """Map zero-filled memory; if `shared`, with children forked later and with processes that have its token."""
     cdef File memory = File.__new__(File)
     cdef bytes name = b""
     cdef char *address
@@ -641,17 +648,17 @@ cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared):
         region.memory = memory
         region.token = f"{os.getpid()}:{name.decode()}"
         return region
-    # without a token, where the system has no named memory or refuses it
+    # not shared, or the system cannot create named memory: no token
     check_mapped(region_map_anonymous(nbytes, shared, <void **>&address), nbytes, None)
     return new_region(address, 0, nbytes, REGION_WRITE if shared else REGION_COPY)
 
 
 cpdef Region map_token(str token, uint64_t offset, Py_ssize_t nbytes):
-    """Map a part of the memory that a token names."""
+    """Map part of the shared memory of another process, by its token "process id:name"."""
     cdef File memory = File.__new__(File)
     cdef char *address
-    maker, _, name = token.partition(":")
-    check(region_memory_open(encoded(name), int(maker), &memory.handle), None)
+    creator, _, name = token.partition(":")
+    check(region_memory_open(encoded(name), int(creator), &memory.handle), None)
     check_mapped(region_memory_map(memory.handle, offset, nbytes, <void **>&address), nbytes, None)
     cdef Region region = new_region(address, offset, nbytes, REGION_WRITE)
     region.token = token
@@ -662,7 +669,7 @@ cpdef Region map_token(str token, uint64_t offset, Py_ssize_t nbytes):
 @cython.no_gc
 @cython.freelist(64)
 cdef class Lease:
-    """One user of a region, for as long as this object lives."""
+    """One user of a region, as long as this object lives."""
 
     def __dealloc__(self):
         if self.region is None:

@@ -1,7 +1,7 @@
-/* _users.h - counts who uses a mapping: its owner, and everybody who holds a lease on it.
+/* _users.h - count the users of a mapping: its owner and its leases.
  *
- * The last user to release it unmaps, so the memory is valid for as long as there is a user. With the GIL plain
- * arithmetic is atomic; without it the same steps are C11 atomics (sequentially consistent: these paths are not hot there).
+ * The last user to release the mapping unmaps it, so the memory is valid while there is a user.  Under the GIL plain
+ * arithmetic is atomic; without it the same steps are C11 atomics (sequentially consistent, because they are not hot).
  */
 #ifndef SCIKITPLOT_MEMMAP_USERS_H
 #define SCIKITPLOT_MEMMAP_USERS_H
@@ -15,18 +15,18 @@
 #define SHARED(type) type
 #endif
 
-/* What one thread may write while another reads it. */
+/* Variables that one thread may write while another reads them. */
 typedef SHARED(int) shared_int;
 typedef SHARED(unsigned int) shared_unsigned;
 typedef SHARED(Py_ssize_t) shared_size;
 
-static inline unsigned int shared_next(shared_unsigned *number) { return ++*number; }
+static inline unsigned int shared_increment(shared_unsigned *number) { return ++*number; }
 
-/* The count: one for every lease, and USERS_OWNER for the owner, which tells the owner from a last lease. */
+/* The count: 1 per lease or call in progress, plus USERS_OWNER until the owner closes or abandons.  Below 0: */
 #define USERS_OWNER ((Py_ssize_t)1 << (8 * sizeof(Py_ssize_t) - 2))
 #define USERS_GONE ((Py_ssize_t)0)
 #define USERS_RESIZING ((Py_ssize_t)-1)
-#define USERS_CLOSING ((Py_ssize_t)-2) /* the owner was the only user and has closed; the memory is still being unmapped */
+#define USERS_CLOSING ((Py_ssize_t)-2) /* the owner, the only user, has closed; a thread is still unmapping the memory */
 
 typedef struct { shared_size count; } users_t;
 
@@ -39,14 +39,14 @@ static inline int users_swap(users_t *users, Py_ssize_t *expected, Py_ssize_t co
 #ifdef Py_GIL_DISABLED
     return atomic_compare_exchange_weak(&users->count, expected, count);
 #else
-    (void)expected; /* just read, and nobody else runs */
+    (void)expected; /* no other thread can have run since it was read */
     users->count = count;
     return 1;
 #endif
 }
 
-/* The rest return the count that they found. Below USERS_OWNER it says why nothing was done: the mapping is being
- * resized, or closed or abandoned. */
+/* The functions below return the count that they found.  If it is below USERS_OWNER they changed nothing: the mapping
+ * is being resized, or is closed or abandoned. */
 
 /* Add a user. */
 static inline Py_ssize_t users_acquire(users_t *users)
@@ -56,7 +56,7 @@ static inline Py_ssize_t users_acquire(users_t *users)
     return count;
 }
 
-/* If the owner is the only user (USERS_OWNER is found), set the count to `state`. */
+/* Set the count to `state` if the owner is the only user; then this returns USERS_OWNER. */
 static inline Py_ssize_t users_claim(users_t *users, Py_ssize_t state)
 {
     Py_ssize_t count = users_count(users);
@@ -64,7 +64,7 @@ static inline Py_ssize_t users_claim(users_t *users, Py_ssize_t state)
     return count;
 }
 
-/* End the owner's use. */
+/* Remove the owner; other users stay. */
 static inline Py_ssize_t users_abandon(users_t *users)
 {
     Py_ssize_t count = users_count(users);

@@ -1,3 +1,5 @@
+# fault.h documents these.
+
 from libc.stdint cimport uint32_t, uint64_t
 
 from .libregion cimport region_file, region_info, region_intent

@@ -1,3 +1,5 @@
+# region.h documents these.
+
 from libc.stdint cimport int64_t, intptr_t, uint64_t
 
 
