@@ -40,13 +40,13 @@ cdef extern from "Python.h":
 cdef enum:
     LONG_UNMAP = 1 << 22  # bytes; unmapping this much takes longer than releasing the GIL
 
-# tracemalloc keeps one domain per region, so that it can tell where the leases of this one were taken
+# each region has its own tracemalloc domain, so that `lease_sites` finds only its own leases
 cdef shared_unsigned last_trace_domain = 0x5EA10000
 
 cdef str RESIZED = "The map was resized while the call was under way"
 cdef str REPLACED = "Another file has taken the place of the one that is mapped"
 
-# the names of region_intent and region_access, in their order
+# INTENTS and ACCESSES have the order of the C enums
 assert (REGION_READ, REGION_WRITE, REGION_COPY) == tuple(map(INTENTS.index, ("read", "write", "copy")))
 assert (REGION_NORMAL, REGION_RANDOM, REGION_SEQUENTIAL) == tuple(
     map(ACCESSES.index, ("normal", "random", "sequential")))
@@ -218,10 +218,10 @@ cdef class Region:
         return max(users_count(&self.users), 0) % USERS_OWNER
 
     def lease_sites(self):
-        """Where the leases that are alive were taken, most frequent first: "file:line (count)"."""
+        """Return where the live leases were made, most frequent first, as "file:line (count)"."""
         cdef uintptr_t nowhere = 1
         if PyTraceMalloc_Track(self.trace_domain, nowhere, 0) != 0:
-            return []  # tracemalloc is off. Importing it to ask could hang in a forked child, on an import lock
+            return []  # tracemalloc is off. To import it and ask could deadlock on an import lock after a fork
         PyTraceMalloc_Untrack(self.trace_domain, nowhere)
         import tracemalloc
 
@@ -231,7 +231,7 @@ cdef class Region:
 
     cpdef bint close(self) except -1:
         """Close the region if the owner is the only user. Return False if there are other users."""
-        cdef Py_ssize_t state = USERS_CLOSING if self.parent is None else USERS_GONE  # closing a window takes no time
+        cdef Py_ssize_t state = USERS_CLOSING if self.parent is None else USERS_GONE  # a window unmaps nothing
         cdef Py_ssize_t found = users_claim(&self.users, state)
         while yield_if_busy(found):
             found = users_claim(&self.users, state)
@@ -365,10 +365,10 @@ cdef class Region:
             region_unlock(self.address, before)  # while mremap moves locked pages, they count twice against the limit
         code = self.resize_mapping(nbytes, sparse)
         _, end = pages_of([(0, self.nbytes)], self.offset)[0]
-        self.locked = tuple(subtract(locked, [(end, sys.maxsize)]))
+        self.locked = tuple(subtract(locked, [(end, sys.maxsize)]))  # without pages past the new end
         lock_code = self.relock()
         if lock_code:
-            if code == 0 and nbytes > before:
+            if code == 0 and nbytes > before:  # undo the growth
                 self.resize_mapping(before, True)
             self.locked = () if self.relock() else locked
         if self.address == NULL:
@@ -424,7 +424,7 @@ cdef class Region:
         """Start writing dirty pages back; if `wait`, return when they survive a power cut."""
         cdef int code
         self.acquire_range(stop)
-        cdef File file = self.file  # `acquire_range` keeps it open
+        cdef File file = self.file  # this reference keeps it open if another thread revokes
         cdef region_file handle = handle_of(file)
         with nogil:
             code = region_flush(handle, self.offset + start, self.address + start, stop - start, wait)
@@ -464,7 +464,7 @@ cdef class Region:
         release(self)
 
     def touch(self, Py_ssize_t start, Py_ssize_t stop):
-        """Access every page, so that all are resident on return."""
+        """Read a byte of every page, and so wait until all pages have been read."""
         cdef Range pages
         cdef fault_guard *guard
         self.acquire_range(stop)
@@ -532,6 +532,7 @@ cdef class Region:
                     root.locked = (*root.locked, *unlocked)
             finally:
                 release(self)
+        # pages beyond the end of a truncated file cannot be locked: raise DamagedError then
         file = self.reopen_file() if code else None
         if file is not None:
             self.check_size(file.info_now)
@@ -550,6 +551,7 @@ cdef class Region:
                 release(self)
 
     cdef int lock_run(self, tuple run) noexcept:
+        """Lock a page run. Return 0 or the system's error code."""
         cdef Py_ssize_t start, stop
         cdef int code
         start, stop = bytes_of(run, self.offset, self.nbytes)
@@ -558,6 +560,7 @@ cdef class Region:
         return code
 
     cdef int unlock_run(self, tuple run) noexcept:
+        """Unlock a page run. Return 0 or the system's error code."""
         cdef Py_ssize_t start, stop
         cdef int code
         start, stop = bytes_of(run, self.offset, self.nbytes)
