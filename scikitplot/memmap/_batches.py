@@ -179,7 +179,7 @@ class Batches:
             tqdm_class()  # now, not at the first iteration
         how = at_least("epoch", epoch, 0), at_least("buffer_nbytes", buffer_nbytes, 1)
         self._order = self._order_of(lengths[0], shuffle, *how)
-        # a shard is a run of positions; shards differ by one row at most, and not in the number of full batches
+        # a shard is a run of positions; shards differ by one row at most, with drop_last not in the number of batches
         self._first = worker * lengths[0] // workers
         self._last = (worker + 1) * lengths[0] // workers
         if drop_last:

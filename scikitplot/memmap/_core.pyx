@@ -71,8 +71,8 @@ cdef object METHOD_DESCRIPTOR = type(str.join)
 cdef enum:
     MAX_NDIM = 64           # of NumPy
     LARGEST_SCALAR = 32     # bytes of the largest simple scalar: a complex of two long doubles
-    LONG_COPY = 1 << 15     # bytes: a longer copy costs more than letting other threads run (measured)
-    LONG_WRITE = 1 << 20    # bytes: a longer write goes to the file if its pages are not resident (measured)
+    LONG_COPY = 1 << 15     # bytes: a longer copy costs more than letting other threads run
+    LONG_WRITE = 1 << 20    # bytes: a longer write goes to the file if its pages are not resident
     WRITE_PIECE = 1 << 24   # bytes of such a write between two checks
 
 

@@ -35,11 +35,11 @@ cdef extern from *:
 cdef enum:
     LINE = 64               # bytes in a cache line
     MOST_LINES = 4          # of a row to prefetch: the processor prefetches the rest by itself
-    ROWS_AHEAD = 16         # rows to prefetch: more compete for the memory (measured)
+    ROWS_AHEAD = 16         # rows to prefetch: more compete for the memory
     BLOCK = 1024            # most rows between two checks whether the thread waited for the disk
     REQUEST = 8192          # rows whose pages are requested together
     SAMPLE = 4              # rows of a batch that are checked
-    # Bytes that are worth a thread (measured). If all processors are busy, a thread may start only milliseconds later;
+    # Bytes that are worth a thread. If all processors are busy, a thread may start only milliseconds later;
     # if rows have to be read from the disk, that is no loss.
     PART = 1 << 23
     COLD_PART = 1 << 20
