@@ -399,7 +399,7 @@ class MemMap(MapCore):
 
     @property
     def T(self) -> Self:
-        """MemMap: the transposed map, a window over the whole map as `window` returns one.
+        """The transposed map: a window over the whole map, as `window` returns one.
 
         The transposed map of a Fortran-order map is in C order. It has contiguous rows, which `iter_chunks`,
         `batches` and the argument `rows` need.

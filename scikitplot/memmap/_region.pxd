@@ -38,7 +38,7 @@ cdef class Region:
     cdef readonly bint writable
     cdef readonly bint shared
     cdef shared_int advised
-    cdef readonly Lease parent      # of a window: keeps the region mapped that it is part of
+    cdef Lease parent               # of a window: keeps the region mapped that it is part of
 
     # its file
     cdef readonly object path
@@ -78,6 +78,7 @@ cdef class Region:
     cdef int lock_run(self, tuple run) noexcept
     cdef int unlock_run(self, tuple run) noexcept
     cdef int relock(self) noexcept
+    cdef int check_lock(self, int code, pages) except -1
 
 
 cdef class Lease:

@@ -575,10 +575,10 @@ cdef class Region:
             code = code or self.lock_run(run)
         return code
 
-    def check_lock(self, int code, pages):
+    cdef int check_lock(self, int code, pages) except -1:
         """Raise the OSError, with the limit, for page runs that could not be locked. Code 0 means success."""
         try:
-            check(code, self.path)
+            return check(code, self.path)
         except OSError as error:
             nbytes = sum([last - first for first, last in pages]) * PAGE_SIZE
             raise explain_lock(error, nbytes, self.path) from None
