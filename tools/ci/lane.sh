@@ -63,14 +63,19 @@ system_packages() {
     ) 9>"$cache/apt.lock"
 }
 
+debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+# debian_mirror: print the URL that this system downloads packages of Debian from.
+debian_mirror() {
+    # shellcheck disable=SC2016 # variables of apt
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/*$'
+}
+
 # debian_source SUITE PACKAGE
 # Download the upstream sources of a Debian package into the current folder. Apt verifies the signature; the system's
 # apt configuration is not changed.
 debian_source() {
-    local apt_get mirror
-    # shellcheck disable=SC2016 # variables of apt
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/*$')
-    echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $1 main" >sources.list
+    local apt_get
+    echo "deb-src [signed-by=$debian_keyring] $(debian_mirror) $1 main" >sources.list
     mkdir -p apt/partial
     apt_get=(apt-get -qq -o "Dir::Etc::SourceList=$PWD/sources.list" -o Dir::Etc::SourceParts=/dev/null
         -o "Dir::State::Lists=$PWD/apt" -o "Dir::Cache=$PWD/apt" -o APT::Sandbox::User=root)
@@ -95,6 +100,19 @@ venv() {
     "$folder/bin/python" -m pip install 'pip>=25.1'
     "$folder/bin/python" -m pip install "${@:1:$#-1}"
     grep -lI '^#!' "$folder"/bin/* | xargs sed -i --follow-symlinks "1s|$folder|${folder%.part}|"
+}
+
+# with_warnings COMMAND...
+# Run pip, which hides what compilers say, and print only their warnings; if it fails, the end of what it printed.
+# Fields that Cython does not initialize are no mistake: C sets them to zero.
+with_warnings() {
+    local log
+    log=$(mktemp "$work/build.XXXXXX")
+    if ! PIP_QUIET=0 "$@" >"$log" 2>&1; then
+        tail -n 100 "$log"
+        return 1
+    fi
+    grep ' warning: ' "$log" | grep -v '\.pyx\.c:.*\[-Wmissing-field-initializers\]$' || echo "no compiler warnings"
 }
 
 # report ...: record what was run; see report.py.

@@ -6,7 +6,7 @@ export root work MEMMAP_REPORTS=${MEMMAP_REPORTS:-$root/build/lanes}
 if [ $# = 0 ]; then
     rm -rf "$MEMMAP_REPORTS"
     # the long ones first
-    set -- free_threaded "sanitizers address" windows wheels "sanitizers thread valgrind" "windows 3.13" \
+    set -- free_threaded "sanitizers address" windows wheels "unstable 3.14" "unstable 3.15" "sanitizers thread valgrind" "windows 3.13" \
         "other_cpus s390x" "other_cpus aarch64" "other_cpus i386" torch region_wine region_native compile_only
 fi
 
