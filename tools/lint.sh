@@ -31,6 +31,7 @@ check "ruff format" ruff format --check .
 check cython-lint cython-lint scikitplot
 check codespell spelling
 check shellcheck shellcheck .ci/run tools/*.sh tools/ci/*.sh
+check actionlint actionlint
 check mypy mypy
 check "types of what is installed" types_of_installed
 check "C, ${CC:-gcc}" compile "${CC:-gcc}" "$platform"/*_posix.c tests/platform/!(*_windows).c

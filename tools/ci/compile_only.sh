@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Cross-compile and link with Zig, which ships the headers and libraries of its targets: for macOS, which cannot be run
-# here, and for Linux with musl, whose static test programs are run.
+# Cross-compile and link with Zig, which is Clang with the headers and libraries of its targets: for macOS and Windows,
+# which cannot be run here, and for Linux with musl, whose static test programs are run.
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 zig_version=0.17.1
 
@@ -51,6 +51,12 @@ for target in "macOS arm64" "macOS x86_64"; do
     extension_modules "$triplet" "${target#macOS }"
     report compiled "$target" "the C layer and its test; the extension modules, with the headers of NumPy for macOS and of CPython for Linux"
 done
+
+for test in region fault_windows; do # Zig defines _WIN32_WINNT on the command line
+    zig cc -target x86_64-windows-gnu -U_WIN32_WINNT -std=gnu11 -O2 -Wall -Wextra -Werror -I"$platform" \
+        "$root/tests/platform/test_$test.c" "$platform"/{fault,region}_windows.c -o "$work/$test.exe"
+done
+report compiled "Windows x86_64, Clang build" "the C layer and its tests, with the headers of MinGW-w64"
 
 c_layer x86_64-linux-musl
 mkdir "$work/files"
