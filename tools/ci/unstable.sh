@@ -4,7 +4,7 @@
 # as they are. The folder is read-only then, and its mounts belong to a mount namespace, which ends with its last process.
 # Usage: unstable.sh [3.14|3.15]...
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
-packages=gcc,libc6-dev,e2fsprogs,dmsetup,mount # tests make file systems and failing disks
+packages=gcc,libc6-dev,e2fsprogs,mount # tests make and mount file systems
 for version in 3.14 3.15; do packages+=,python$version-venv,python$version-dev; done
 
 unpack_unstable() { # FOLDER
