@@ -336,9 +336,17 @@ def test_a_child_forked_while_another_thread_changes_the_size_is_told_and_never_
     assert run_program("programs/forks.py", memory, how) in ("3", "0 3")
 
 
-def test_without_the_gil_the_import_leaves_it_off(run_python):
+@pytest.fixture
+def free_threaded():
     if not sysconfig.get_config_var("Py_GIL_DISABLED"):
         pytest.skip("needs an interpreter that can run without the GIL")
+
+
+def test_a_child_forked_while_other_threads_have_locked_a_map_never_waits_for_them(run_program, free_threaded):
+    assert run_program("programs/forks_of_locked_objects.py") == "done"
+
+
+def test_without_the_gil_the_import_leaves_it_off(run_python, free_threaded):
     if os.environ.get("PYTHON_GIL") == "1":
         pytest.skip("the GIL is on by request")
     assert run_python("import sys, scikitplot.memmap; print(sys._is_gil_enabled())") == "False"

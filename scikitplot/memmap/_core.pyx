@@ -25,7 +25,7 @@ from ._guard cimport FAULT_COPIES_ONLY, copy_bytes, fault_guard, rearm
 from ._kernels cimport first_outside, gather_rows, request_missing
 from .libregion cimport region_file, region_store
 from ._region cimport (
-    Lease, Region, RESIZED, USERS_GONE, acquire, check_damage, is_closed, lease, map_file, release,
+    Lease, Region, RESIZED, USERS_GONE, acquire, check_damage, is_closed, lease, map_file, release, unlock_after_fork,
 )
 
 import math
@@ -798,12 +798,15 @@ cdef void write(Region region, Py_ssize_t offset, const char *source, Py_ssize_t
 
 
 def after_fork_in_child():
-    """Close the maps that another thread was resizing or closing: that thread does not exist here."""
+    """Make the maps that other threads were using usable here, where those threads do not exist."""
     cdef MapCore mm
-    for mm in listed():
-        mm._region.close_if_lost_in_fork()
+    cdef list maps = listed()
+    for mm in maps:  # which grows
+        unlock_after_fork(mm)
+        mm._region.after_fork_in_child()
         if is_closed(mm._region):
             unlist(mm)
+        maps += mm._known_windows()
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,6 +9,17 @@ cdef extern from "Python.h":
     int PyTraceMalloc_Track(unsigned int domain, uintptr_t pointer, size_t size)
 
 
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED /* a thread that the child does not have may have been in a critical section */
+    #define UNLOCK_AFTER_FORK(object) ((object)->ob_mutex = (PyMutex){0})
+    #else
+    #define UNLOCK_AFTER_FORK(object) ((void)(object))
+    #endif
+    """
+    void unlock_after_fork "UNLOCK_AFTER_FORK"(object)
+
+
 cdef extern from "_users.h":
     ctypedef unsigned int shared_unsigned
     ctypedef Py_ssize_t shared_size
@@ -69,7 +80,7 @@ cdef class Region:
     cdef int raise_unusable(self, Py_ssize_t found) except -1
     cdef int raise_damaged(self) except -1
     cdef void unmap(self) noexcept
-    cdef void close_if_lost_in_fork(self) noexcept
+    cdef void after_fork_in_child(self) noexcept
     cpdef bint close(self) except -1
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
     cdef int resize_mapping(self, Py_ssize_t nbytes, bint sparse) noexcept

@@ -201,9 +201,11 @@ cdef class Region:
         if memory is not None:
             memory.close()
 
-    cdef void close_if_lost_in_fork(self) noexcept:
-        """In a forked child, close the region if another thread of the parent was resizing or closing it."""
+    cdef void after_fork_in_child(self) noexcept:
+        """Unlock what other threads of the parent had locked; close the region if one was resizing or closing it."""
         cdef Py_ssize_t found = users_count(&self.users)
+        for part in (self, self.guard, self.own_file, self.memory):
+            unlock_after_fork(part)
         if found < 0:
             self.lost_in_fork = found == USERS_RESIZING
             self.damage = &self.guard.kept_damage
@@ -307,7 +309,7 @@ cdef class Region:
         """Map the file again in place of lost pages. Raise `DamagedError` if that fails."""
         cdef Region root = self.root()
         cdef File file = self.file
-        cdef int code
+        cdef int code = 0
         if file is None:
             try:
                 file = File.open(self.path, False)

@@ -52,8 +52,8 @@ for target in "macOS arm64" "macOS x86_64"; do
     report compiled "$target" "the C layer and its test; the extension modules, with the headers of NumPy for macOS and of CPython for Linux"
 done
 
-for test in region fault_windows; do # Zig defines _WIN32_WINNT on the command line
-    zig cc -target x86_64-windows-gnu -U_WIN32_WINNT -std=gnu11 -O2 -Wall -Wextra -Werror -I"$platform" \
+for test in region fault_windows; do
+    zig cc -target x86_64-windows-gnu -std=gnu11 -O2 -Wall -Wextra -Werror -I"$platform" \
         "$root/tests/platform/test_$test.c" "$platform"/{fault,region}_windows.c -o "$work/$test.exe"
 done
 report compiled "Windows x86_64, Clang build" "the C layer and its tests, with the headers of MinGW-w64"

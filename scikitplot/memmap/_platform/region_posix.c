@@ -376,7 +376,7 @@ static int shrink_anonymous(size_t old_size, size_t size, void **address)
 
 static int grow_by_copying(size_t old_size, size_t size, void **address)
 {
-    void *moved;
+    void *moved = NULL;
     int error = region_map_anonymous(size, 0, &moved);
     if (error) return error;
     memcpy(moved, *address, old_size);
@@ -413,7 +413,7 @@ static int move_pages(char *from, char *to, size_t size)
 
 static int grow_by_moving(size_t old_size, size_t size, void **address)
 {
-    void *moved;
+    void *moved = NULL;
     int error = region_map_anonymous(size, 0, &moved);
     if (error) return error;
     error = move_pages(*address, moved, whole_pages(old_size));

@@ -1,6 +1,8 @@
 /* region_windows.c - region.h on Windows 8 and later. */
 #define WIN32_LEAN_AND_MEAN
+#ifndef _WIN32_WINNT
 #define _WIN32_WINNT 0x0602
+#endif
 #define PSAPI_VERSION 2 /* QueryWorkingSetEx from kernel32 */
 
 #include "region.h"
