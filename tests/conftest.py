@@ -74,6 +74,7 @@ ALONE = {
     "test_lifetime": "closes maps, and counts who uses them",
     "test_paging": "looks at what the system keeps in memory",
     "test_region": "counts who uses a map",
+    "test_rights": "changes what all would share",
     "test_shared_memory": "closes maps that all threads would have",
     "test_stores": "has one file for all threads",
     "test_size": "changes the size of files",

@@ -22,7 +22,7 @@ cdef class FileInfo:
 
 
 cdef class File:
-    cdef region_file handle
+    cdef readonly region_file handle
     cdef region_info last_info  # as of opening, or of the last `resize`
     cdef public object path
     cdef bint from_caller      # made from the caller's file object, so perhaps without a name to open it by again

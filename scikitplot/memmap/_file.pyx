@@ -134,21 +134,24 @@ cdef class File:
         return file
 
     @staticmethod
-    def create(str name, str path):
-        """Create a file at `name`, which must not exist. Errors name `path` instead."""
+    def create(str name, str path, *, bint owner_only=False):
+        """Create a file at `name`, which must not exist. Errors name `path` instead.
+
+        `owner_only`: with no rights for anybody else, instead of those that the umask or the directory gives (POSIX).
+        """
         cdef File file = File.__new__(File)
         cdef bytes raw = encoded(name)
         file.path = path
-        check(region_file_create(raw, &file.handle), path)
+        check(region_file_create(raw, owner_only, &file.handle), path)
         return file
 
     @staticmethod
-    def create_nameless(str directory, str path):
+    def create_nameless(str directory, str path, *, bint owner_only=False):
         """Create an unnamed file in a directory, to be named by `link`. Return None if the system has no such files."""
         cdef File file = File.__new__(File)
         cdef bytes raw = encoded(directory)
         file.path = path
-        return None if region_file_create_nameless(raw, &file.handle) else file
+        return None if region_file_create_nameless(raw, owner_only, &file.handle) else file
 
     def link(self, str name):
         """Give an unnamed file a name, which must not exist."""

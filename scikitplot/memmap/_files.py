@@ -4,17 +4,18 @@ import contextlib
 import errno
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from ._file import File, FileInfo
-from ._limits import explain_space
+from ._limits import explain_descriptors, explain_space
 from ._modes import Mode
 from ._region import Region, map_file
-from ._system import set_permissions, system_handle, system_path
+from ._system import hand_on_rights, is_of_another_user, pinned, system_handle, system_path
 
 ROOT = "/" if os.sep == "/" else None  # the start of every absolute path on POSIX
-WAY_OUT = 'remove the file first, or open it with mode "r+"'
+REFUSED = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV)
+REPLACES = ': mode "w+" replaces the old file by a new one; remove the file first, or open it with mode "r+"'
 
 
 def absolute(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
@@ -91,35 +92,81 @@ def create(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
 
 
 def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
-    """Create a file and, once it is mapped, give it the name and the permissions of the old file."""
+    """Create a file, with the rights of the old one if there is one, and give it its name once it is mapped."""
+    try:
+        old = File.open(path, False)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):  # another process has created it meanwhile
+            return _create_target(path, offset, nbytes, sparse)
+        old = File.open(path, False)
+    try:
+        with naming(path, REPLACES), target_of(path) as name:
+            if os.path.islink(system_path(path)) and FileInfo.at(name).identity != old.info.identity:
+                raise changed(path)
+            check_replaceable(old, name)
+            # not a longer form of the old name, which may already have the greatest length
+            temporary = os.path.join(os.path.dirname(name), f".memmap-{os.urandom(8).hex()}.tmp")
+
+            def replace_old() -> None:
+                old.close()  # Windows does not replace a file that is open
+                os.replace(temporary, name)
+
+            return _build(temporary, path, offset, nbytes, sparse, old, replace_old)
+    finally:
+        old.close()
+
+
+def _create_target(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
+    """Create the file that a path leads to, perhaps by a dangling link."""
+    with naming(path), target_of(path) as name:
+
+        def check_link() -> None:
+            if os.path.islink(system_path(path)) and FileInfo.at(path).identity != FileInfo.at(name).identity:
+                raise changed(path)
+
+        return _build(name, path, offset, nbytes, sparse, finish=check_link)
+
+
+@contextlib.contextmanager
+def naming(path: str, hint: str = "") -> Iterator[None]:
+    """Let errors name the path of the caller, not names of ours; the hint is for what the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        hint = hint if error.errno in REFUSED else ""
+        if error.filename == path and not hint:
+            raise
+        if error.errno == errno.EMFILE:
+            raise explain_descriptors(error, path) from None
+        raise OSError(error.errno, f"{error.strerror}{hint}", path) from None
+
+
+@contextlib.contextmanager
+def target_of(path: str) -> Iterator[str]:
+    """Give the name of the file that a path leads to.
+
+    The system may refuse to follow a link (fs.protected_symlinks), and a link may change. So the caller compares the
+    file of this name with the one that the system finds.
+    """
     target = system_path(path)
     if os.path.islink(target):
         target = os.path.realpath(target)
-    try:
-        FileInfo.at(target)  # raises if it is not a regular file
-        permissions = os.stat(target).st_mode & 0o7777
-    except FileNotFoundError:
-        permissions = None
-    if permissions is not None and hasattr(os, "statvfs") and os.statvfs(target).f_flag & os.ST_RDONLY:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
-    if permissions is not None and not os.access(target, os.W_OK):
-        raise PermissionError(errno.EACCES, f"The file is read-only: {WAY_OUT}", path)
-    # not a longer form of the old name, which may already have the greatest length
-    temporary = os.path.join(os.path.dirname(target), f".memmap-{os.urandom(8).hex()}.tmp")
+    with pinned(os.path.dirname(target)) as folder:
+        yield os.path.join(folder, os.path.basename(target))
 
-    def replace_old() -> None:
-        if permissions is not None:
-            set_permissions(temporary, permissions)
-        os.replace(temporary, target)
 
-    try:
-        return _build(temporary, path, offset, nbytes, sparse, replace_old)
-    except OSError as error:
-        if permissions is None or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV):
-            raise
-        raise OSError(
-            error.errno, f'{error.strerror}: mode "w+" replaces the old file by a new one; {WAY_OUT}', path
-        ) from None
+def changed(path: str) -> OSError:
+    return OSError(errno.ESTALE, "The link was changed during the call", path)
+
+
+def check_replaceable(old: File, name: str) -> None:
+    """Raise OSError if an old file may not be written to, or replaced in its directory."""
+    if hasattr(os, "statvfs") and os.statvfs(name).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), name)
+    if not os.access(name, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(errno.EACCES, "The file is read-only", name)
+    if is_of_another_user(old.handle, os.path.dirname(name)):
+        raise PermissionError(errno.EACCES, "The file is another user's, in a sticky directory", name)
 
 
 def _build(
@@ -128,14 +175,18 @@ def _build(
     offset: int,
     nbytes: int,
     sparse: bool,
+    old: File | None = None,
     finish: Callable[[], None] = lambda: None,
 ) -> Region:
     """Create a file, map it, and only then give it its name where the system can: a kill leaves nothing behind."""
+    owner_only = old is not None  # until it has the rights of the old file
     taken = os.path.lexists(system_path(name))
-    nameless = None if taken else File.create_nameless(os.path.dirname(name), path)
-    file = nameless or File.create(name, path)
+    nameless = None if taken else File.create_nameless(os.path.dirname(name), path, owner_only=owner_only)
+    file = nameless or File.create(name, path, owner_only=owner_only)
     has_name, region = nameless is None, None
     try:
+        if old is not None:
+            hand_on_rights(old.handle, file.handle)
         set_size(file, offset + nbytes, sparse)
         region = map_file(file, "write", offset, nbytes)
         if not has_name:

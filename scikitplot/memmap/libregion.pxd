@@ -36,8 +36,8 @@ cdef extern from "_platform/region.h" nogil:
 
     int region_path_info(const char *path, region_info *info)
     int region_file_open(const char *path, int writable, region_file *file)
-    int region_file_create(const char *path, region_file *file)
-    int region_file_create_nameless(const char *directory, region_file *file)
+    int region_file_create(const char *path, bint owner_only, region_file *file)
+    int region_file_create_nameless(const char *directory, bint owner_only, region_file *file)
     int region_file_link(region_file file, const char *path)
     int region_file_reopen(region_file file, bint writable, region_file *own, bint *shares_position)
     int region_file_info(region_file file, region_info *info)

@@ -60,7 +60,7 @@ static map open_map(size_t size, region_intent intent, uint64_t offset)
     map m = {.size = size};
     region_info info;
     void *address;
-    CHECK(!region_file_create(path, &m.file));
+    CHECK(!region_file_create(path, 0, &m.file));
     CHECK(!region_file_resize(m.file, offset + size, 1));
     unsigned char *sevens = malloc(1 << 20);
     memset(sevens, 7, 1 << 20);

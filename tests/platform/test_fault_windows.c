@@ -44,7 +44,7 @@ static void set_up(void)
     page = region_page_size();
     snprintf(path, sizeof path, "%s\\data.bin", directory);
     remove(path);
-    if (region_file_create(path, &file) || region_file_resize(file, 4 * page, 0) || region_file_info(file, &info) ||
+    if (region_file_create(path, 0, &file) || region_file_resize(file, 4 * page, 0) || region_file_info(file, &info) ||
         region_map(file, REGION_WRITE, 0, 4 * page, (void **)&map) || fault_install(NULL) ||
         fault_watch(map, 4 * page, file, 0, path, &info, REGION_WRITE, 0, &guard))
         exit(2);

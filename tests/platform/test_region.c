@@ -374,7 +374,7 @@ static void a_new_file_is_empty_and_writable(void)
     const char *path = new_path();
     region_file file;
     region_info info;
-    CHECK(region_file_create(path, &file) == 0);
+    CHECK(region_file_create(path, 0, &file) == 0);
     CHECK(region_file_info(file, &info) == 0);
     CHECK(info.kind == REGION_REGULAR && info.size == 0);
     CHECK(region_file_resize(file, 3, 0) == 0);
@@ -391,10 +391,10 @@ static void create_never_takes_an_existing_file(void)
 {
     const char *path = new_file(100);
     region_file file = 77;
-    CHECK(region_file_create(path, &file) != 0);
+    CHECK(region_file_create(path, 0, &file) != 0);
     CHECK(file == 77);
     CHECK(file_is_pattern(path, 100));
-    CHECK(region_file_create(directory, &file) != 0);
+    CHECK(region_file_create(directory, 0, &file) != 0);
 }
 
 static void a_nameless_file_is_complete_when_it_is_seen(void)
@@ -402,7 +402,7 @@ static void a_nameless_file_is_complete_when_it_is_seen(void)
     const char *path = new_path(), *taken = new_file(100);
     region_file file = 77;
     region_info info, linked;
-    if (region_file_create_nameless(directory, &file)) { /* not everywhere */
+    if (region_file_create_nameless(directory, 0, &file)) { /* not everywhere */
         CHECK(file == 77);
         return;
     }
@@ -447,7 +447,7 @@ static void handles_stay_in_this_process(void)
     region_file made, opened, copy;
     int shares;
     const char *path = new_path();
-    CHECK(region_file_create(path, &made) == 0);
+    CHECK(region_file_create(path, 0, &made) == 0);
     CHECK(region_file_open(path, 0, &opened) == 0);
     CHECK(region_file_reopen(opened, 0, &copy, &shares) == 0);
     CHECK(!is_inherited(made) && !is_inherited(opened) && !is_inherited(copy));
@@ -548,7 +548,6 @@ static void a_file_grows_by_zeros_and_shrinks_to_its_head(void)
 
 static void a_file_that_cannot_grow_stays_as_it_was(void)
 {
-    const uint64_t absurd[] = {(uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 4095};
     for (int i = 0; i < 6; i++) {
         const char *path;
         region_file file = open_new_file(5000, &path);
@@ -577,7 +576,7 @@ static void relative_paths_start_at_the_current_directory(void)
     char path[1000];
     snprintf(path, sizeof path, "%s/relative", directory);
     CHECK(enter_directory(directory));
-    CHECK(region_file_create("relative", &file) == 0);
+    CHECK(region_file_create("relative", 0, &file) == 0);
     CHECK(region_file_info(file, &first) == 0);
     CHECK(region_file_close(file) == 0);
     CHECK(region_path_info(path, &second) == 0);
@@ -593,7 +592,7 @@ static void names_may_be_unicode(void)
     char path[1000];
     region_file file;
     snprintf(path, sizeof path, "%s/%s", directory, "\xc3\xa9t\xc3\xa9 \xe6\x95\xb0\xe6\x8d\xae \xf0\x9f\x97\xba.bin");
-    CHECK(region_file_create(path, &file) == 0);
+    CHECK(region_file_create(path, 0, &file) == 0);
     CHECK(region_file_close(file) == 0);
     CHECK(kind_at(path) == REGION_REGULAR);
     CHECK(region_file_open(path, 1, &file) == 0);
@@ -614,7 +613,7 @@ static void paths_may_be_longer_than_260_characters(void)
     }
     CHECK(region_directory_sync(path) == 0);
     snprintf(path + length, sizeof path - length, "/file");
-    CHECK(region_file_create(path, &file) == 0);
+    CHECK(region_file_create(path, 0, &file) == 0);
     CHECK(region_file_close(file) == 0);
     CHECK(region_file_open(path, 1, &file) == 0);
     CHECK(region_file_resize(file, 10, 0) == 0);

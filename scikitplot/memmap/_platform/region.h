@@ -49,11 +49,12 @@ void region_error_text(int code, char *text, size_t size);
 int region_path_info(const char *path, region_info *info);
 /* Open an existing file, without blocking on one that is not regular.  Others may read, write, rename and delete it. */
 int region_file_open(const char *path, int writable, region_file *file);
-/* Create a file that must not exist yet, open for reading and writing. */
-int region_file_create(const char *path, region_file *file);
+/* Create a file that must not exist yet, open for reading and writing.  `owner_only`: with no rights for anybody else,
+ * instead of those that the umask or the directory gives (POSIX). */
+int region_file_create(const char *path, int owner_only, region_file *file);
 /* The same without a name: no other process sees it half made, and it is gone if this process ends.  An error where the
  * system or the file system has no such files. */
-int region_file_create_nameless(const char *directory, region_file *file);
+int region_file_create_nameless(const char *directory, int owner_only, region_file *file);
 /* Give such a file a name in its directory, which must not be taken. */
 int region_file_link(region_file file, const char *path);
 /* Open the file behind a handle of the caller's again.  Where the system permits that, the new handle has a position and

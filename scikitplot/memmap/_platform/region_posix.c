@@ -79,10 +79,10 @@ int region_path_info(const char *path, region_info *info)
     return 0;
 }
 
-static int open_file(const char *path, int flags, region_file *file)
+static int open_file(const char *path, int flags, mode_t permissions, region_file *file)
 {
     int fd;
-    do fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+    do fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, permissions);
     while (fd < 0 && errno == EINTR);
     if (fd < 0) return errno;
     *file = fd;
@@ -91,20 +91,22 @@ static int open_file(const char *path, int flags, region_file *file)
 
 int region_file_open(const char *path, int writable, region_file *file)
 {
-    return open_file(path, writable ? O_RDWR : O_RDONLY, file);
+    return open_file(path, writable ? O_RDWR : O_RDONLY, 0, file);
 }
 
-int region_file_create(const char *path, region_file *file)
+int region_file_create(const char *path, int owner_only, region_file *file)
 {
-    return open_file(path, O_RDWR | O_CREAT | O_EXCL, file);
+    return open_file(path, O_RDWR | O_CREAT | O_EXCL, owner_only ? 0600 : 0666, file);
 }
 
-int region_file_create_nameless(const char *directory, region_file *file)
+int region_file_create_nameless(const char *directory, int owner_only, region_file *file)
 {
 #ifdef O_TMPFILE
-    if (!access("/proc/self/fd", X_OK)) return open_file(directory, O_RDWR | O_TMPFILE, file);
+    if (!access("/proc/self/fd", X_OK))
+        return open_file(directory, O_RDWR | O_TMPFILE, owner_only ? 0600 : 0666, file);
 #else
     (void)directory;
+    (void)owner_only;
     (void)file;
 #endif
     return ENOTSUP;
@@ -127,7 +129,7 @@ static int open_anew(int fd, int writable, region_file *own)
     if (!S_ISREG(st.st_mode)) return ENOTSUP; /* opening a device or a FIFO has effects */
     if ((flags & O_ACCMODE) != O_RDWR && (writable || (flags & O_ACCMODE) != O_RDONLY)) return EBADF;
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-    int error = open_file(name, writable ? O_RDWR : O_RDONLY, own);
+    int error = open_file(name, writable ? O_RDWR : O_RDONLY, 0, own);
     if (error) return error;
     if (fstat((int)*own, &found) == 0 && found.st_dev == st.st_dev && found.st_ino == st.st_ino) return 0;
     close((int)*own);

@@ -154,14 +154,16 @@ int region_file_open(const char *path, int writable, region_file *file)
                      file);
 }
 
-int region_file_create(const char *path, region_file *file)
+int region_file_create(const char *path, int owner_only, region_file *file)
 {
+    (void)owner_only;
     return open_path(path, GENERIC_READ | GENERIC_WRITE, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, file);
 }
 
-int region_file_create_nameless(const char *directory, region_file *file)
+int region_file_create_nameless(const char *directory, int owner_only, region_file *file)
 {
     (void)directory;
+    (void)owner_only;
     (void)file;
     return ERROR_NOT_SUPPORTED;
 }
