@@ -251,3 +251,40 @@ def test_a_process_that_is_stopped_still_shares(maker):
         pickle.loads(code).close()
     finally:
         os.kill(process.pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def forged():
+    """Call what a pickle of shared memory calls, with another token or shape."""
+    with MemMap.anonymous(4096, shared=True) as mm:
+        call, (cls, token, dtype, shape, *rest) = mm.__reduce__()
+        yield lambda token=token, shape=shape: call(cls, token, dtype, shape, *rest)
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("shape", [4097, 1 << 20, 1 << 40])
+def test_a_pickle_maps_no_more_than_the_shared_memory_has(forged, leftovers, shape):
+    before = leftovers()
+    with pytest.raises(OSError, match=f"fewer bytes than the {shape}"):
+        forged(shape=shape)
+    assert leftovers() == before
+
+
+@pytest.mark.linux
+def test_a_pickle_maps_no_memory_but_that_of_this_package(forged, leftovers):
+    name = "memmap-" + "0" * 32  # such a name, but somebody may cut it off
+    foreign, unsealed = os.memfd_create("secret"), os.memfd_create(name, os.MFD_ALLOW_SEALING)
+    try:
+        for descriptor in (foreign, unsealed):
+            os.ftruncate(descriptor, 4096)
+        before = leftovers()
+        tokens = [f"{os.getpid()}:secret", f"{os.getpid()}:../{name}", f"-1:{name}", "9" * 30 + f":{name}", "", "1"]
+        for token in tokens:
+            with pytest.raises(ValueError, match=r"not the name of memory that MemMap\.anonymous has shared"):
+                forged(token=token)
+        with pytest.raises(FileNotFoundError, match="The shared memory is gone"):
+            forged(token=f"{os.getpid()}:{name}")
+        assert leftovers() == before
+    finally:
+        os.close(foreign)
+        os.close(unsealed)

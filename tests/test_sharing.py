@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from scikitplot.memmap import MemMap, open_maps
+from scikitplot.memmap._sharing import mapped_path
 
 PATH_MAP = "SCIKITPLOT_MEMMAP_PATH_MAP"
 
@@ -308,6 +309,55 @@ def test_path_map_replaces_whole_folder_names_only(moved, monkeypatch):
         pickle.loads(code)
 
 
+@pytest.mark.posix
+def test_path_map_takes_the_longest_prefix_wherever_it_stands(moved, monkeypatch, tmp_path):
+    code, there, here, copied = moved
+    pairs = [f"/={tmp_path}/nothing", f"{there}={here}", f"{tmp_path}=/nothing", f"{there / 'dee'}=/nothing"]
+    for value in (pairs, pairs[::-1]):
+        monkeypatch.setenv(PATH_MAP, os.pathsep.join(value))
+        with pickle.loads(code) as mm:
+            assert mm.path == str(copied)
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize(
+    ("path", "pairs", "expected"),
+    [
+        ("/data/a", "/=/mnt", "/mnt/data/a"),
+        ("/data/a", "/data=/", "/a"),
+        ("/data/../secret/a", "/data=/mnt", "/data/../secret/a"),
+        ("/data/../secret/a", "/secret=/mnt", "/mnt/a"),
+        ("/data/x/../../data/a", "/data=/mnt", "/mnt/a"),
+        ("/data\\a", "/data=/mnt", "/data\\a"),
+        ("/database/a", "/data=/mnt", "/database/a"),
+        ("/data", "/data/=/mnt/", "/mnt"),
+        ("D:\\data\\a", "/D=/mnt", "D:\\data\\a"),
+    ],
+)
+def test_path_map_maps_whole_components_of_the_path_without_dots(monkeypatch, path, pairs, expected):
+    monkeypatch.setenv(PATH_MAP, pairs)
+    assert mapped_path(path) == expected
+
+
+def test_path_map_with_nothing_to_map_from_is_refused(path, monkeypatch):
+    with MemMap.open(path) as mm:
+        code = pickle.dumps(mm)
+    for value in ("=", "=/here", os.pathsep.join(["/there=/here", "=/data"])):
+        monkeypatch.setenv(PATH_MAP, value)
+        with pytest.raises(ValueError, match="SCIKITPLOT_MEMMAP_PATH_MAP=.*nothing stands before the = of '="):
+            pickle.loads(code)
+
+
+@pytest.mark.posix
+def test_a_pickle_has_the_path_that_dots_after_a_link_lead_to(path, tmp_path):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("far/away")
+    (tmp_path / "far" / "data.bin").write_bytes(b"far")
+    with MemMap.open(f"{tmp_path}/link/../data.bin") as mm, pickle.loads(pickle.dumps(mm)) as again:
+        assert again.read_at(0, 3) == b"far"
+        assert again.path == str(tmp_path / "far" / "data.bin")
+
+
 def test_path_map_still_checks_size_and_time(moved, monkeypatch):
     code, there, here, copied = moved
     monkeypatch.setenv(PATH_MAP, f"{there}={here}")
@@ -322,10 +372,22 @@ def test_path_map_still_checks_size_and_time(moved, monkeypatch):
 def test_path_map_leaves_other_paths_alone(path, monkeypatch):
     with MemMap.open(path) as mm:
         code = pickle.dumps(mm)
-    for value in ("", "=", "/elsewhere=/here", "nonsense"):
+    for value in ("", "/elsewhere=/here", "nonsense"):
         monkeypatch.setenv(PATH_MAP, value)
         with pickle.loads(code) as again:
             assert again.path == str(path)
+
+
+@pytest.mark.parametrize("mode", ["w+", "x+", "c", "write", None])
+def test_a_pickle_opens_nothing_but_for_reading_and_writing_in_place(make_file, leftovers, mode):
+    path = make_file(b"precious")
+    with MemMap.open(path) as mm:
+        call, (opener, name, _, *rest) = mm.__reduce__()
+    before = leftovers()
+    with pytest.raises(ValueError, match=r'"r" or "r\+", not'):
+        call(opener, name, mode, *rest)
+    assert path.read_bytes() == b"precious"
+    assert leftovers() == before
 
 
 def test_nothing_that_pickles_show_is_a_descriptor_or_an_address(path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from ._region import map_token
 _Map = TypeVar("_Map", bound=MapCore)
 
 PATH_MAP = "SCIKITPLOT_MEMMAP_PATH_MAP"
+TOKEN = re.compile(r"\d{1,10}:memmap-[0-9a-f]{32}")  # of shared memory that `MemMap.anonymous` made
 
 
 def host() -> str:
@@ -55,13 +57,25 @@ class Fingerprint:
 
 
 def mapped_path(path: str) -> str:
-    """Return the path under this machine's mounts, by "/there=/here" pairs in the environment."""
-    for pair in os.environ.get(PATH_MAP, "").split(os.pathsep):
+    """Return the path under this machine's mounts, by "/there=/here" pairs in the environment; the longest wins."""
+    pairs = os.environ.get(PATH_MAP)
+    if not pairs:
+        return path
+    import ntpath
+    import posixpath
+
+    flavour = posixpath if path.startswith("/") else ntpath  # of the system that pickled it
+    plain = flavour.normpath(path)  # ".." must not lead out of "/here"
+    found: dict[str, str] = {}
+    for pair in pairs.split(os.pathsep):
         there, separator, here = pair.partition("=")
-        there = there.rstrip("/\\")
-        if separator and (path == there or path.startswith((there + "/", there + "\\"))):
-            return here.rstrip("/\\") + path[len(there) :]
-    return path
+        if separator and not there:
+            raise ValueError(f"{PATH_MAP}={pairs!r}: nothing stands before the = of {pair!r}")
+        there = flavour.normpath(there).rstrip("/\\")
+        rest = plain[len(there) :]
+        if separator and plain.startswith(there) and (not rest or rest[0] in (flavour.sep, flavour.altsep)):
+            found.setdefault(there, here.rstrip("/\\") + rest)
+    return found[max(found, key=len)] if found else path
 
 
 def info_by_name(mm: MapCore) -> FileInfo | None:
@@ -93,7 +107,8 @@ def reference(mm: MapCore, opener: Callable[..., MapCore]) -> tuple[Any, ...]:
         raise TypeError("A map of a file object without a name cannot be pickled: open the file by its path")
     mode = "r" if mm.mode == "r" else "r+"
     fingerprint = Fingerprint(info_by_name(mm) or info, constant=mode == "r")
-    return reopen, (opener, mm.path, mode, mm.dtype, mm.shape, mm.offset, mm.order, mm.access, fingerprint)
+    path = os.path.realpath(mm.path) if ".." in mm.path.split(os.sep) else mm.path  # only here links lead where they do
+    return reopen, (opener, path, mode, mm.dtype, mm.shape, mm.offset, mm.order, mm.access, fingerprint)
 
 
 def reopen(
@@ -108,6 +123,8 @@ def reopen(
     fingerprint: Fingerprint,
 ) -> _Map:
     """Open the file of a pickled map, if it is still the same one."""
+    if mode not in ("r", "r+"):
+        raise ValueError(f'A pickled map is opened with mode "r" or "r+", not {mode!r}')
     here = mapped_path(path)
     fingerprint.check(FileInfo.at(here), here, moved=here != path)
     mm = opener(here, mode, dtype=dtype, shape=shape, offset=offset, order=order, access=access)
@@ -131,6 +148,8 @@ def reopen_memory(
     access: Access,
 ) -> _Map:
     """Map anonymous memory of another process."""
+    if not TOKEN.fullmatch(token):
+        raise ValueError(f"{token!r} is not the name of memory that MemMap.anonymous has shared")
     layout = resolve(dtype, shape, order, offset, None)
     try:
         region = map_token(token, offset, end_of(layout) - offset)
@@ -140,4 +159,9 @@ def reopen_memory(
     except PermissionError as error:
         text = "The shared memory is out of reach: the process that made it has ended, is another user's, or was once"
         raise PermissionError(error.errno, f"{text} ({error.strerror})") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        text = f"The shared memory has fewer bytes than the {end_of(layout)} of the pickled map"
+        raise OSError(error.errno, text) from None
     return MapCore._over(cls, region, layout, MODES["r+"], access)

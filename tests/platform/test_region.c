@@ -548,6 +548,7 @@ static void a_file_grows_by_zeros_and_shrinks_to_its_head(void)
 
 static void a_file_that_cannot_grow_stays_as_it_was(void)
 {
+    const uint64_t absurd[] = {(uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 4095};
     for (int i = 0; i < 6; i++) {
         const char *path;
         region_file file = open_new_file(5000, &path);
@@ -1102,6 +1103,8 @@ static void named_memory_is_found_as_long_as_it_is_open(void)
         CHECK(region_unmap(others, size - offset) == 0);
     }
     CHECK(region_memory_map(made, 0, 0, (void **)&others) == 0);
+    CHECK(region_memory_map(made, 0, size + 2 * region_page_size(), (void **)&others) != 0);
+    CHECK(region_memory_map(made, UINT64_MAX - 4095, 8192, (void **)&others) != 0);
     CHECK(region_file_close(made) == 0);
     CHECK(region_memory_open(name, this_process(), &found) != 0);
     CHECK(bytes[0] == 1); /* a map keeps the memory, not the name */

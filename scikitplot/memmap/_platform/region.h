@@ -84,6 +84,7 @@ int region_unmap(void *address, size_t size);
 int region_memory_create(const char *name, size_t size, region_file *memory);
 /* Open what process `maker` has made. */
 int region_memory_open(const char *name, uint64_t maker, region_file *memory);
+/* An error if the memory ends before these bytes. */
 int region_memory_map(region_file memory, uint64_t offset, size_t size, void **address);
 
 /* Change the size of a private anonymous mapping.  Its contents are kept, new bytes are zero.  On POSIX it may move when

@@ -318,7 +318,9 @@ int region_memory_open(const char *name, uint64_t maker, region_file *memory)
             continue;
         }
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        if (is_memory(AT_FDCWD, path, name)) { /* still: another thread there may have closed it meanwhile */
+        int seals = fcntl(fd, F_GET_SEALS); /* of a foreign one, which could be cut off: perhaps none, or -1 */
+        /* still: another thread there may have closed it meanwhile */
+        if (seals > 0 && seals & F_SEAL_SHRINK && is_memory(AT_FDCWD, path, name)) {
             *memory = fd;
             error = 0;
         } else {
@@ -348,7 +350,10 @@ int region_memory_open(const char *name, uint64_t maker, region_file *memory)
 
 int region_memory_map(region_file memory, uint64_t offset, size_t size, void **address)
 {
-    return region_map(memory, REGION_WRITE, offset, size, address);
+    region_info info = {0};
+    int error = region_file_info(memory, &info);
+    if (!error && (offset > info.size || size > info.size - offset)) error = EINVAL;
+    return error ? error : region_map(memory, REGION_WRITE, offset, size, address);
 }
 
 int region_unmap(void *address, size_t size)
