@@ -2,6 +2,7 @@
 
 import errno
 import mmap
+import os
 import re
 import sys
 
@@ -117,3 +118,16 @@ def test_lock_error_keeps_its_code_and_file():
     error = explain_lock(OSError(errno.EAGAIN, "Try again"), 99, "/data/x")
     assert (error.errno, error.filename) == (errno.EAGAIN, "/data/x")
     assert "cannot lock 99 bytes" in error.strerror
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("mode", ["r", "c"])
+def test_a_file_system_without_mappings_is_named_as_the_reason(mode, leftovers):
+    setting = "/sys/kernel/mm/transparent_hugepage/enabled"
+    if not os.path.exists(setting):
+        pytest.skip(f"needs {setting}")
+    before = leftovers()
+    with pytest.raises(OSError, match=r'maps no file \(sysfs\).* open it with mode "c", or copy the file') as caught:
+        MemMap.open(setting, mode)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENODEV, setting)
+    assert leftovers() == before

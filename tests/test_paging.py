@@ -1,6 +1,8 @@
 """advise, evict and residency: which pages are resident, and no write is lost."""
 
+import errno
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -11,6 +13,7 @@ import pytest
 from page_cache import PAGE, cached, cold, mapping_field, warm
 
 from scikitplot.memmap import MemMap
+from scikitplot.memmap.__main__ import main
 
 PAGES = 64
 
@@ -388,3 +391,68 @@ def test_much_anonymous_memory_is_in_large_pages_unless_the_access_is_random(run
     enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     offered = enabled.exists() and "[never]" not in enabled.read_text()
     assert run_python(LARGE_PAGES).split() == [str(offered), "False", "False", str(offered), "False"]
+
+
+# --------------------------------------------------------------------------------------------------- file systems
+
+
+@pytest.fixture
+def on_overlay(small_disk_of, tmp_path):
+    """The path of a file on overlayfs, as in a container: its pages are those of a file in a folder below."""
+    merged = small_disk_of("tmpfs", "1m") / "merged"
+    merged.mkdir()
+    for name in ("lower", "upper", "work"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "lower" / "file").write_bytes(bytes(PAGES * PAGE))
+    cold(tmp_path / "lower" / "file")
+    layers = ",".join(f"{name}dir={tmp_path / name}" for name in ("lower", "upper", "work"))
+    subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", merged], check=True)
+    yield merged / "file"
+    subprocess.run(["umount", "--lazy", merged], check=True)
+
+
+@pytest.mark.linux
+def test_evict_writes_back_and_drops_pages_of_overlayfs(on_overlay):
+    with MemMap.open(on_overlay, "r+") as mm:
+        mm[:] = 7
+        mm.evict()
+        assert cached(on_overlay) == []
+        assert not mm.residency().any()
+        assert (mm[...] == 7).all()
+
+
+RESIDENCY = """
+import os, sys
+from scikitplot.memmap import MemMap
+with open(sys.argv[1], "rb") as file, MemMap.open(file) as mm:
+    mm.evict()
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    try:
+        print(mm.residency().any())
+    except OSError as error:
+        print(error.errno, error)
+"""
+
+
+@pytest.mark.linux
+def test_residency_that_the_system_does_not_tell_is_an_error(on_overlay, run_python):
+    said = run_python(RESIDENCY, on_overlay)
+    assert said.startswith(f"{errno.EOPNOTSUPP} ")
+    assert "tells only the owner of this file, and those who may write to it" in said
+    assert str(on_overlay) in said
+
+
+@pytest.mark.linux
+def test_command_line_says_that_residency_is_unknown(make_file, monkeypatch, capsys):
+    path = make_file(b"abc")
+
+    def refuse(self, rows=None):
+        raise OSError(errno.EOPNOTSUPP, "not told", str(path))
+
+    monkeypatch.setattr(MemMap, "residency", refuse)
+    assert main(["info", str(path)]) == 0
+    assert "resident: unknown" in capsys.readouterr().out
+    assert main(["residency", str(path)]) == 1
+    assert "not told" in capsys.readouterr().err

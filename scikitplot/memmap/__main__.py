@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import sys
 from typing import Any
@@ -52,7 +53,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def facts(mm: MemMap, flags: npt.NDArray[np.bool_]) -> dict[str, object]:
+def facts(mm: MemMap, flags: npt.NDArray[np.bool_] | None) -> dict[str, object]:
     """Return what the commands print about a map."""
     return {
         "path": mm.path,
@@ -61,9 +62,19 @@ def facts(mm: MemMap, flags: npt.NDArray[np.bool_]) -> dict[str, object]:
         "shape": mm.shape,
         "offset": mm.offset,
         "order": mm.order,
-        "pages": flags.size,
-        "resident": int(flags.sum()),
+        "pages": None if flags is None else flags.size,
+        "resident": None if flags is None else int(flags.sum()),
     }
+
+
+def residency(mm: MemMap, command: str) -> npt.NDArray[np.bool_] | None:
+    """Return which pages are resident; None if the system does not tell and the command is about something else."""
+    try:
+        return mm.residency()
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP or command == "residency":
+            raise
+        return None
 
 
 def strip(flags: npt.NDArray[np.bool_]) -> str:
@@ -82,7 +93,7 @@ def main(words: list[str] | None = None) -> int:
                 mm.prefetch(wait=True)
             elif options.command == "evict":
                 mm.evict()
-            flags = mm.residency()
+            flags = residency(mm, options.command)
             found = facts(mm, flags)
     except (OSError, TypeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -94,8 +105,8 @@ def main(words: list[str] | None = None) -> int:
         found["size"] = human_size(mm.nbytes)
         for name in ("path", "size", "dtype", "shape", "offset", "order"):
             print(f"{name:8}{found[name]}")
-    print(share(flags))
-    if options.command == "residency":
+    print("resident: unknown" if flags is None else share(flags))
+    if flags is not None and options.command == "residency":
         print(f"[{strip(flags)}]")
     return 0
 

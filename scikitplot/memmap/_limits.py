@@ -10,6 +10,10 @@ NO_MEMORY_ON_WINDOWS = (8, 14, 1455)  # ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMO
 INVALID_PARAMETER = 87  # the error of Windows for more than the address space
 NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
+NO_MAPPING = (
+    'The file system maps no file (sysfs), or only privately (FUSE, direct_io): open it with mode "c", or copy the file'
+)
+
 # user space of x86-64 with four-level page tables (others have more); 32-bit processes have at most 4 GiB
 ADDRESS_SPACE = 1 << (47 if sys.maxsize > 1 << 32 else 32)
 
@@ -69,6 +73,8 @@ def is_out_of_memory(error: OSError, nbytes: int) -> bool:
 
 def explain_memory(error: OSError, nbytes: int, path: str | None) -> OSError:
     """Return the error to raise when mapping `nbytes` bytes failed."""
+    if error.errno == errno.ENODEV:
+        return OSError(error.errno, NO_MAPPING, path)
     if not is_out_of_memory(error, nbytes):
         return error
     return OSError(errno.ENOMEM, f"Cannot map {nbytes} bytes: {memory_limit(nbytes)}", path)

@@ -769,7 +769,8 @@ class MemMap(MapCore):
         Notes
         -----
         Linux does not answer for files that the caller neither owns nor may write to. Their pages are probed one by
-        one, which takes longer.
+        one, which takes longer. On overlayfs, squashfs, FUSE and other file systems that cannot read without waiting,
+        that fails, too, and the call raises ``OSError`` (``EOPNOTSUPP``).
 
         Examples
         --------

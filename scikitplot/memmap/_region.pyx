@@ -44,6 +44,9 @@ cdef enum:
 cdef shared_unsigned last_trace_domain = 0x5EA10000
 
 cdef str RESIZED = "The map was resized while the call was under way"
+cdef str UNKNOWN_RESIDENCY = (
+    "The system tells only the owner of this file, and those who may write to it, which of its pages are resident"
+)
 cdef str REPLACED = "Another file has taken the place of the one that is mapped"
 
 # INTENTS and ACCESSES have the order of the C enums
@@ -507,6 +510,8 @@ cdef class Region:
         with nogil:
             code = region_residency(handle, self.offset + start, self.address + start, stop - start, flags)
         release(self)
+        if code == errno.EOPNOTSUPP:
+            raise OSError(code, UNKNOWN_RESIDENCY, self.path)
         check(code, self.path)
         return resident
 

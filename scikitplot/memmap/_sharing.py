@@ -154,7 +154,10 @@ def reopen_memory(
     try:
         region = map_token(token, offset, end_of(layout) - offset)
     except FileNotFoundError:
-        text = "The shared memory is gone: the process that made it has closed it, or has ended"
+        text = (
+            "The shared memory is gone: the process that made it has closed it, or has ended, "
+            "or is in another container (PID namespace)"
+        )
         raise FileNotFoundError(errno.ENOENT, text) from None
     except PermissionError as error:
         text = "The shared memory is out of reach: the process that made it has ended, is another user's, or was once"

@@ -118,7 +118,7 @@ uint64_t region_major_faults(void);
  * Not for locked pages: Windows would unlock them. */
 int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared);
 /* One byte per page that [address, address + size) meets: 1 if it is resident.  `file` (or REGION_NO_FILE) is asked
- * where the system does not answer for the mapping. */
+ * where the system does not answer for the mapping; EOPNOTSUPP if it does not answer for the file either. */
 int region_residency(region_file file, uint64_t offset, void *address, size_t size, unsigned char *resident);
 int region_lock(void *address, size_t size);
 int region_unlock(void *address, size_t size);

@@ -8,6 +8,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#ifdef __linux__
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#endif
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -576,6 +580,15 @@ static void page_out(void *address, size_t size)
 #endif
 }
 
+#ifdef __linux__
+/* On overlayfs the pages are those of a file in another file system, which the mapping leads to and the descriptor does not. */
+static int is_on_overlay(int fd)
+{
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 && fs.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+#endif
+
 int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared)
 {
     if (!size) return 0;
@@ -585,6 +598,7 @@ int region_evict(region_file file, uint64_t offset, void *address, size_t size, 
     else page_out(address, size);
     if (file == REGION_NO_FILE) return 0;
 #ifdef __linux__
+    if (shared && is_on_overlay((int)file) && msync(address, size, MS_SYNC)) return errno;
     /* only clean pages can be dropped */
     if (shared)
         sync_file_range((int)file, (off_t)first, (off_t)size,
@@ -618,20 +632,24 @@ static long blocks_read(void)
 
 /* A read that may not wait succeeds on pages in the page cache.  On others it starts to read, and succeeds if that is
  * quick, so the thread's count of blocks tells them apart.  Afterwards they are read to the end and evicted again, a block
- * at a time, so that the page cache is as it was. */
-static void ask_by_reading(int fd, uint64_t first, size_t pages, unsigned char *resident)
+ * at a time, so that the page cache is as it was.  An error where the file system has no such reads. */
+static int ask_by_reading(int fd, uint64_t first, size_t pages, unsigned char *resident)
 {
     enum { BLOCK = 256 };
     size_t page = region_page_size();
     long blocks = blocks_read();
     char byte;
+    int error = 0;
     struct iovec target = {&byte, 1};
     posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM); /* one page per request */
     for (size_t start = 0; start < pages; start += BLOCK) {
         size_t stop = pages - start < BLOCK ? pages : start + BLOCK;
         for (size_t i = start; i < stop; i++) {
             ssize_t got = preadv2(fd, &target, 1, (off_t)(first + i * page), RWF_NOWAIT);
-            if (got < 0 && errno != EAGAIN) goto done; /* not supported here: mincore's answer stands */
+            if (got < 0 && errno != EAGAIN) {
+                error = errno;
+                goto done;
+            }
             long blocks_now = blocks_read();
             resident[i] = got > 0 && blocks_now == blocks;
             blocks = blocks_now;
@@ -645,6 +663,7 @@ static void ask_by_reading(int fd, uint64_t first, size_t pages, unsigned char *
     }
 done:
     posix_fadvise(fd, 0, 0, POSIX_FADV_NORMAL);
+    return error;
 }
 #endif
 
@@ -657,7 +676,7 @@ int region_residency(region_file file, uint64_t offset, void *address, size_t si
     for (size_t i = 0; i < pages; i++) resident[i] &= 1;
 #ifdef __linux__
     if (file != REGION_NO_FILE && !memchr(resident, 0, pages) && !mincore_is_truthful((int)file))
-        ask_by_reading((int)file, offset & ~(uint64_t)page_mask(), pages, resident);
+        return ask_by_reading((int)file, offset & ~(uint64_t)page_mask(), pages, resident);
 #else
     (void)file;
     (void)offset;
