@@ -93,38 +93,37 @@ def create(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
 
 def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
     """Create a file, with the rights of the old one if there is one, and give it its name once it is mapped."""
-    try:
-        old = File.open(path, False)
-    except FileNotFoundError:
-        with contextlib.suppress(FileExistsError):  # another process has created it meanwhile
-            return _create_target(path, offset, nbytes, sparse)
+    old = None
+    with contextlib.suppress(FileNotFoundError):
         old = File.open(path, False)
     try:
-        with naming(path, REPLACES), target_of(path) as name:
-            if os.path.islink(system_path(path)) and FileInfo.at(name).identity != old.info.identity:
-                raise changed(path)
-            check_replaceable(old, name)
+        with naming(path, "" if old is None else REPLACES), target_of(path) as (name, by_link):
+            if old is None and by_link:
+                return _build(
+                    name, path, offset, nbytes, sparse, finish=lambda: check_link(path, name, FileInfo.at(path))
+                )
+            if old is not None:
+                if by_link:
+                    check_link(path, name, old.info)
+                check_replaceable(old, name)
             # not a longer form of the old name, which may already have the greatest length
             temporary = os.path.join(os.path.dirname(name), f".memmap-{os.urandom(8).hex()}.tmp")
 
-            def replace_old() -> None:
-                old.close()  # Windows does not replace a file that is open
+            def take_name() -> None:
+                if old is not None:
+                    old.close()  # Windows does not replace a file that is open
                 os.replace(temporary, name)
 
-            return _build(temporary, path, offset, nbytes, sparse, old, replace_old)
+            return _build(temporary, path, offset, nbytes, sparse, old, take_name)
     finally:
-        old.close()
+        if old is not None:
+            old.close()
 
 
-def _create_target(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
-    """Create the file that a path leads to, perhaps by a dangling link."""
-    with naming(path), target_of(path) as name:
-
-        def check_link() -> None:
-            if os.path.islink(system_path(path)) and FileInfo.at(path).identity != FileInfo.at(name).identity:
-                raise changed(path)
-
-        return _build(name, path, offset, nbytes, sparse, finish=check_link)
+def check_link(path: str, name: str, found: FileInfo) -> None:
+    """Raise OSError if the file that the system found by a link is not the one of the name that we found."""
+    if FileInfo.at(name).identity != found.identity:
+        raise OSError(errno.ESTALE, "The link was changed during the call", path)
 
 
 @contextlib.contextmanager
@@ -142,21 +141,18 @@ def naming(path: str, hint: str = "") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def target_of(path: str) -> Iterator[str]:
-    """Give the name of the file that a path leads to.
+def target_of(path: str) -> Iterator[tuple[str, bool]]:
+    """Give a name of the file that a path leads to, and whether that was by a link.
 
-    The system may refuse to follow a link (fs.protected_symlinks), and a link may change. So the caller compares the
-    file of this name with the one that the system finds.
+    The system refuses to follow some links (fs.protected_symlinks), and others may change a link at any time. So the
+    file of this name is to be compared with the one that the system finds.
     """
     target = system_path(path)
-    if os.path.islink(target):
+    by_link = os.path.islink(target)
+    if by_link:
         target = os.path.realpath(target)
     with pinned(os.path.dirname(target)) as folder:
-        yield os.path.join(folder, os.path.basename(target))
-
-
-def changed(path: str) -> OSError:
-    return OSError(errno.ESTALE, "The link was changed during the call", path)
+        yield os.path.join(folder, os.path.basename(target)), by_link
 
 
 def check_replaceable(old: File, name: str) -> None:
