@@ -1,6 +1,7 @@
 """Indexing, conversion, views, windows and gather: what a map gives is what an ndarray would give."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -67,6 +68,10 @@ KEYS = [
     (slice(None), MASK[0]),
     np.bool_(True),
     (0, 1, 2, ...),
+    (np.int8(-1), np.uint64(1), slice(np.int32(1), None)),
+    (None, 1, None, ..., None),
+    (slice(5, 1), slice(None, None, -2), -1),
+    (None,) * 20 + (1,),
 ]
 
 
@@ -91,6 +96,22 @@ def test_assignment_is_that_of_ndarray(tmp_path, key):
         mm[key] = expected[key] = values
         assert np.array_equal(mm, expected)
     assert (tmp_path / "new.bin").read_bytes() == expected.tobytes()
+
+
+BAD_KEYS = [(9, 0, 0), (0, -9, 0), (0, 0, 0, 0), (..., 0, ...), (slice(None),) * 4, (None,) * 62, "x", 1.5, (0, "x")]
+BAD_KEYS += [np.timedelta64(1, "s"), (0, 1 << 70), slice("x"), (slice(None, None, 0),), (0, object())]
+
+
+@pytest.mark.parametrize("key", BAD_KEYS, ids=lambda key: repr(key)[:40])
+def test_indices_that_do_not_fit_are_refused_as_by_ndarray(make_file, key):
+    copy = CUBE.copy()
+    with MemMap.open(make_file(CUBE), "r+", dtype="<i4", shape=SHAPE) as mm:
+        for call in (lambda array: array[key], lambda array: array.__setitem__(key, 1)):
+            with pytest.raises(Exception) as expected:  # noqa: PT011
+                call(copy)
+            with pytest.raises(expected.type, match=re.escape(str(expected.value))):
+                call(mm)
+        assert np.array_equal(mm, copy)
 
 
 @pytest.mark.parametrize("dtype", DTYPE_CASES, ids=str)

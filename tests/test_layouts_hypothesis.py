@@ -60,21 +60,47 @@ def test_what_is_stored_lies_where_an_ndarray_has_it(tmp_path, layout, mode):
         assert len(stored) == size
 
 
-@settings(max_examples=100)
+@st.composite
+def indices(draw, array):
+    """Basic indices, with NumPy's integers among the others; names of fields; arrays of integers."""
+    keys = basic_indices(array.shape, allow_newaxis=True)
+    if array.dtype.names:
+        keys |= st.sampled_from(array.dtype.names)
+    if array.ndim and array.size:
+        keys |= integer_array_indices(array.shape)
+    key = draw(keys)
+    if not isinstance(key, tuple) or not draw(st.booleans()):
+        return key
+    return tuple(draw(st.sampled_from([np.int16, np.int64]))(part) if type(part) is int else part for part in key)
+
+
+@settings(max_examples=300)
 @given(layout=layouts(), data=st.data())
-def test_basic_and_integer_indexing_is_that_of_ndarray(tmp_path, layout, data):
+def test_indexing_is_that_of_ndarray(tmp_path, layout, data):
     dtype, shape, offset, order, content = layout
     expected = as_ndarray(content, dtype, shape, offset, order)
-    keys = basic_indices(expected.shape, allow_newaxis=True)
-    if expected.ndim and expected.size:
-        keys |= integer_array_indices(expected.shape)
-    key = data.draw(keys)
+    key = data.draw(indices(expected))
     with MemMap.open(a_file(tmp_path, content), dtype=dtype, shape=shape, offset=offset, order=order) as mm:
         found, wanted = mm[key], expected[key]
         assert same_values(found, wanted)
         if isinstance(wanted, np.ndarray):
             assert found.strides == wanted.strides
         del found
+
+
+@settings(max_examples=300)
+@given(layout=layouts(), data=st.data())
+def test_assignment_is_that_of_ndarray(tmp_path, layout, data):
+    dtype, shape, offset, order, content = layout
+    expected = as_ndarray(bytearray(content), dtype, shape, offset, order)
+    key = data.draw(indices(expected))
+    values = expected[key].copy()
+    if values.size:
+        values = values.ravel()[::-1].reshape(values.shape) if data.draw(st.booleans()) else values.flat[-1]
+    with MemMap.open(a_file(tmp_path, content), "c", dtype=dtype, shape=shape, offset=offset, order=order) as mm:
+        mm[key] = values
+        expected[key] = values
+        assert same_values(mm[...], expected)
 
 
 @settings(max_examples=100)

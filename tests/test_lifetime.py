@@ -894,11 +894,11 @@ CLOSED_IN_TIME = {
     "evict": lambda mm, i: mm.evict(slice(i, None)),
     "residency": lambda mm, i: mm.residency(slice(i, None)),
     "lock": lambda mm, i: mm.lock(slice(i, None)),
+    "store at a slice": lambda mm, i: mm.__setitem__(slice(i, 9), 7),
 }
 CLOSED_TOO_LATE = {
     "item": lambda mm, i: mm[i],
     "store": lambda mm, i: mm.__setitem__(i, 7),
-    "store at a slice": lambda mm, i: mm.__setitem__(slice(i, 9), 7),
 }
 CLOSED_INSIDE = CLOSED_IN_TIME | CLOSED_TOO_LATE
 

@@ -11,17 +11,18 @@ from cpython.buffer cimport (
     PyBUF_ANY_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.long cimport PyLong_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject, PyTypeObject, PyObject_GetItem, PyObject_SetItem
 from cpython.ref cimport Py_INCREF
-from cpython.slice cimport PySlice_Check
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport int64_t, uintptr_t
 
 from ._file cimport File
 from ._guard cimport FAULT_COPIES_ONLY, copy_bytes, fault_guard, rearm
+from ._index cimport (
+    BasicIndex, MAX_NDIM, clipped, locate, locate_scalar, parse,
+)
 from ._kernels cimport first_outside, gather_rows, request_missing
 from .libregion cimport region_file, region_store
 from ._region cimport (
@@ -41,17 +42,14 @@ cdef extern from "Python.h":
     ctypedef struct PyMethodDescrObject:
         PyMethodDef *d_method
     object PyDescr_NewMethod(type, PyMethodDef *)
-    void PyErr_Clear()
-    Py_ssize_t PyLong_AsSsize_t(object) noexcept
-    Py_ssize_t PyNumber_AsSsize_t(object, PyObject *) except? -1
-    int PySlice_Unpack(object, Py_ssize_t *, Py_ssize_t *, Py_ssize_t *) except -1
-    Py_ssize_t PySlice_AdjustIndices(Py_ssize_t, Py_ssize_t *, Py_ssize_t *, Py_ssize_t)
 
 cdef extern from "numpy/arrayobject.h":
     object PyArray_NewFromDescr(
         type subtype, cnp.dtype dtype, int ndim, const cnp.npy_intp *dims, const cnp.npy_intp *strides, void *data,
         int flags, PyObject *like)
     object PyArray_Scalar(void *data, cnp.dtype dtype, PyObject *base)
+    int PyArray_Pack(cnp.dtype dtype, void *item, object value) except -1
+    int PyArray_CopyObject(cnp.ndarray target, object value) except -1
     enum:
         NPY_HALF
 
@@ -69,34 +67,21 @@ def listed():
 cdef object METHOD_DESCRIPTOR = type(str.join)
 
 cdef enum:
-    MAX_NDIM = 64           # of NumPy
     LARGEST_SCALAR = 32     # bytes of the largest simple scalar: a complex of two long doubles
     LONG_COPY = 1 << 15     # bytes: a longer copy costs more than letting other threads run
     LONG_WRITE = 1 << 20    # bytes: a longer write goes to the file if its pages are not resident
     WRITE_PIECE = 1 << 24   # bytes of such a write between two checks
 
 
-cdef inline Py_ssize_t clipped(object number) except? -1:
-    """Return an integer; one too large for the type becomes its largest or smallest, which is out of every range."""
-    cdef Py_ssize_t exact
-    if PyLong_CheckExact(number):
-        exact = PyLong_AsSsize_t(number)
-        if exact != -1:
-            return exact
-        PyErr_Clear()
-    return PyNumber_AsSsize_t(number, NULL)
-
-
-cdef inline int unpack(slice key, Py_ssize_t *start, Py_ssize_t *stop, Py_ssize_t *step) except -1:
-    """Do what PySlice_Unpack does, for two plain integers in half the time."""
-    if key.step is None and PyLong_CheckExact(key.start) and PyLong_CheckExact(key.stop):
-        start[0], stop[0], step[0] = clipped(key.start), clipped(key.stop), 1
-        return 0
-    return PySlice_Unpack(key, start, stop, step)
-
-
 cdef inline int check_open(MapCore self) except -1:
     return self._region.raise_unusable(USERS_GONE) if is_closed(self._region) else 0
+
+
+cdef inline int check_writable(MapCore self) except -1:
+    if not self._region.writable:
+        raise ValueError(
+            'MemMap is read-only: open it with mode="r+" to change the file, or mode="c" for private changes')
+    return 0
 
 
 cdef inline object array(
@@ -168,12 +153,6 @@ cdef class MapCore:
 
     def _check_open(self):
         check_open(self)
-
-    cdef int check_writable(self) except -1:
-        if not self._region.writable:
-            raise ValueError(
-                'MemMap is read-only: open it with mode="r+" to change the file, or mode="c" for private changes')
-        return 0
 
     @staticmethod
     def _over_file(type cls not None, File file not None, dtype, shape, offset, order, mode, access):
@@ -356,49 +335,37 @@ cdef class MapCore:
         return array(self, taken, dtype, self._region.address + offset, ndim, dims, steps)
 
     def __getitem__(self, key):
-        cdef Py_ssize_t start, stop, step
-        cdef int i
-        cdef char *place
-        cdef char item[LARGEST_SCALAR]
+        cdef BasicIndex index
         cdef cnp.npy_intp dims[MAX_NDIM]
         cdef cnp.npy_intp steps[MAX_NDIM]
         cdef Lease taken
-        if PyLong_CheckExact(key) and self.ndim_ == 1 and self.simple_scalars:
-            start = clipped(key)
-            acquire(self._region)
-            try:
-                if start < 0:
-                    start += self.dims[0]
-                if 0 <= start < self.dims[0]:
-                    place = self._region.address + start * self.steps[0]
-                    if FAULT_COPIES_ONLY:
-                        copy_bytes(item, place, self.dtype.itemsize)
-                        place = item
-                    scalar = PyArray_Scalar(place, self.dtype, NULL)
-                    check_damage(self._region)
+        cdef tuple field
+        cdef char *place
+        cdef bint is_scalar
+        cdef int ndim
+        if key is Ellipsis:
+            return self.rearmed_view()
+        if parse(key, &index):
+            is_scalar = index.is_scalar and index.axes == self.ndim_
+            if is_scalar and self.simple_scalars:
+                scalar = read_scalar(self, &index)
+                if scalar is not None:
                     return scalar
-            finally:
-                release(self._region)
-        elif PyLong_CheckExact(key) and self.ndim_ > 1:
-            start = clipped(key)
-            taken = lease(self._region)
-            if start < 0:
-                start += self.dims[0]
-            if 0 <= start < self.dims[0]:
-                place = self._region.address + start * self.steps[0]
-                return array(self, taken, self.dtype, place, self.ndim_ - 1, self.dims + 1, self.steps + 1)
-        elif PySlice_Check(key) and self.ndim_ > 0:
-            unpack(key, &start, &stop, &step)
-            taken = lease(self._region)
-            dims[0] = PySlice_AdjustIndices(self.dims[0], &start, &stop, step)
-            if dims[0] == 0:
-                start, step = 0, 1  # as NumPy has it; the start may be -1, or past the end
-            steps[0] = <cnp.npy_intp>(<size_t>self.steps[0] * <size_t>step)  # overflows only if a row or none is left
-            for i in range(1, self.ndim_):
-                dims[i] = self.dims[i]
-                steps[i] = self.steps[i]
-            place = self._region.address + start * self.steps[0]
-            return array(self, taken, self.dtype, place, self.ndim_, dims, steps)
+            else:
+                taken = lease(self._region)
+                place = self._region.address
+                ndim = locate(&index, self.ndim_, self.dims, self.steps, &place, dims, steps)
+                if ndim >= 0:
+                    view = array(self, taken, self.dtype, place, ndim, dims, steps)
+                    if is_scalar:
+                        return self.checked(PyArray_Scalar(place, self.dtype, <PyObject *>view))
+                    return view
+        elif type(key) is str and cnp.PyDataType_HASFIELDS(self.dtype):
+            field = (<dict>self.dtype.fields).get(key)
+            if field is not None:
+                taken = lease(self._region)
+                place = self._region.address + <Py_ssize_t>field[1]
+                return array(self, taken, field[0], place, self.ndim_, self.dims, self.steps)
         if type(key) is list and key and type(key[0]) is int:
             key = np.asarray(key)  # as NumPy has it
         if type(key) is np.ndarray and key.dtype.kind in "iu" and self.ndim_ > 0:
@@ -406,36 +373,12 @@ cdef class MapCore:
         return self.checked(PyObject_GetItem(self.rearmed_view(), key))
 
     def __setitem__(self, key, value):
+        cdef BasicIndex index
         check_open(self)
-        self.check_writable()
-        if not self.write_rows(key, value):
+        check_writable(self)
+        if not (parse(key, &index) and assign(self, &index, value)):
             PyObject_SetItem(self.whole_view(), key, value)
         check_damage(self._region)
-
-    cdef bint write_rows(self, key, value) except -1:
-        """Write a large array that has the bytes of consecutive rows of the map; return False if it is another one."""
-        cdef Py_ssize_t start, stop, step
-        cdef cnp.ndarray rows
-        cdef Region region = self._region
-        if type(value) is not np.ndarray or not region.on_file or not (PySlice_Check(key) or key is Ellipsis):
-            return False
-        PySlice_Unpack(slice(None) if key is Ellipsis else key, &start, &stop, &step)  # may change the value
-        rows = value
-        if cnp.PyArray_NBYTES(rows) < LONG_WRITE or not cnp.PyArray_IS_C_CONTIGUOUS(rows) or rows.ndim == 0:
-            return False
-        if rows.ndim != self.ndim_ or rows.ndim > 1 and self.order != "C":
-            return False
-        if rows.dtype != self.dtype or (<object>rows).shape[1:] != self.shape[1:]:
-            return False
-        acquire(region)
-        try:
-            check_damage(region)
-            if PySlice_AdjustIndices(self.dims[0], &start, &stop, step) != cnp.PyArray_DIM(rows, 0) or step != 1:
-                return False
-            write(region, start * self.steps[0], cnp.PyArray_BYTES(rows), cnp.PyArray_NBYTES(rows))
-            return True
-        finally:
-            release(region)
 
     def __delitem__(self, key):
         raise ValueError("cannot delete array elements")  # as NumPy says it
@@ -721,7 +664,7 @@ cdef class MapCore:
         b'\\x00\\x00abc\\x00\\x00\\x00'
         """
         check_open(self)
-        self.check_writable()
+        check_writable(self)
         return self.exchange(offset, data, PyBUF_ANY_CONTIGUOUS)
 
     cdef object exchange(self, offset, buffer, int flags):
@@ -773,6 +716,69 @@ cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexc
     else:
         with nogil:
             copy_bytes(target, source, nbytes)
+
+
+cdef inline object read_scalar(MapCore self, BasicIndex *index):
+    """Return the item at an index of one integer per axis; None if an integer is out of range."""
+    cdef char item[LARGEST_SCALAR]
+    cdef char *place
+    cdef Region region = self._region
+    acquire(region)
+    try:
+        place = region.address
+        if not locate_scalar(index, self.dims, self.steps, &place):
+            return None
+        if FAULT_COPIES_ONLY:
+            copy_bytes(item, place, self.dtype.itemsize)
+            place = item
+        scalar = PyArray_Scalar(place, self.dtype, NULL)
+        check_damage(region)
+        return scalar
+    finally:
+        release(region)
+
+
+cdef inline bint assign(MapCore self, BasicIndex *index, value) except -1:
+    """Assign to what an index selects; return False if the index does not fit, or for other than simple scalars."""
+    cdef char item[LARGEST_SCALAR]
+    cdef cnp.npy_intp dims[MAX_NDIM]
+    cdef cnp.npy_intp steps[MAX_NDIM]
+    cdef bint is_scalar = index.is_scalar and index.axes == self.ndim_
+    cdef char *place
+    cdef int ndim
+    cdef cnp.ndarray part
+    cdef Region region = self._region
+    if is_scalar:
+        if not self.simple_scalars:
+            return False
+        PyArray_Pack(self.dtype, item, value)  # may run Python code
+    acquire(region)
+    try:
+        check_damage(region)
+        place = region.address
+        if is_scalar:
+            if not locate_scalar(index, self.dims, self.steps, &place):
+                return False
+            copy_bytes(place, item, self.dtype.itemsize)
+            return True
+        ndim = locate(index, self.ndim_, self.dims, self.steps, &place, dims, steps)
+        if ndim < 0:
+            return False
+        Py_INCREF(self.dtype)
+        part = PyArray_NewFromDescr(cnp.ndarray, self.dtype, ndim, dims, steps, place, self.flags, NULL)
+        if region.on_file and type(value) is np.ndarray and has_same_bytes(part, value):
+            write(region, place - region.address, cnp.PyArray_BYTES(value), cnp.PyArray_NBYTES(value))
+        else:
+            PyArray_CopyObject(part, value)
+        return True
+    finally:
+        release(region)
+
+
+cdef bint has_same_bytes(cnp.ndarray part, cnp.ndarray value):
+    """Return whether a large array can be written to a part of the map as its bytes are."""
+    return (cnp.PyArray_NBYTES(value) >= LONG_WRITE and cnp.PyArray_IS_C_CONTIGUOUS(value)
+            and cnp.PyArray_IS_C_CONTIGUOUS(part) and cnp.PyArray_SAMESHAPE(part, value) and part.dtype == value.dtype)
 
 
 cdef void write(Region region, Py_ssize_t offset, const char *source, Py_ssize_t nbytes):
