@@ -47,6 +47,7 @@ cdef extern from "numpy/arrayobject.h":
     object PyArray_NewFromDescr(
         type subtype, cnp.dtype dtype, int ndim, const cnp.npy_intp *dims, const cnp.npy_intp *strides, void *data,
         int flags, PyObject *like)
+    cnp.ndarray PyArray_Empty(int ndim, const cnp.npy_intp *dims, cnp.dtype dtype, int fortran)
     object PyArray_Scalar(void *data, cnp.dtype dtype, PyObject *base)
     int PyArray_Pack(cnp.dtype dtype, void *item, object value) except -1
     int PyArray_CopyObject(cnp.ndarray target, object value) except -1
@@ -69,6 +70,7 @@ cdef object METHOD_DESCRIPTOR = type(str.join)
 cdef enum:
     LARGEST_SCALAR = 32     # bytes of the largest simple scalar: a complex of two long doubles
     LONG_COPY = 1 << 15     # bytes: a longer copy costs more than letting other threads run
+    LONG_GATHER = 1 << 20   # bytes; a longer one has time to put the guard in front of other handlers
     LONG_WRITE = 1 << 20    # bytes: a longer write goes to the file if its pages are not resident
     WRITE_PIECE = 1 << 24   # bytes of such a write between two checks
 
@@ -494,31 +496,47 @@ cdef class MapCore:
         ...     mm.gather([2, 0, -1])
         array([12., 10., 13.])
         """
-        cdef object rows = np.asarray(indices)
-        if rows.size == 0 and not isinstance(indices, np.ndarray):
+        cdef cnp.ndarray rows = indices if isinstance(indices, cnp.ndarray) else np.asarray(indices)
+        if cnp.PyArray_SIZE(rows) == 0 and not isinstance(indices, cnp.ndarray):
             rows = rows.astype(np.intp)  # an empty list has no dtype of its own
-        if rows.dtype.kind not in "iub":
+        if not (cnp.PyArray_ISINTEGER(rows) or cnp.PyArray_ISBOOL(rows)):
             raise TypeError(f"Expected integers as indices, not {rows.dtype}")
-        if out is not None and not isinstance(out, np.ndarray):
-            raise TypeError(f"Expected out to be an ndarray, not {type(out).__name__}")
-        if out is not None and out.dtype != self.dtype:
-            raise TypeError(f"Expected out to have the dtype {self.dtype}, not {out.dtype}")
-        cdef tuple full = self.shape
-        if not full:
+        if self.ndim_ == 0:
             raise IndexError("A map of no dimensions has no rows")
-        cdef cnp.ndarray index = index_array(rows, full[0])
-        full = rows.shape + full[1:]
-        if out is not None and out.shape != full:
-            raise ValueError(f"Expected out to have the shape {full}, not {out.shape}")
-        cdef cnp.ndarray target = out
-        if out is None or not cnp.PyArray_ISCARRAY(out) or np.may_share_memory(out, self.whole_view()):
-            target = np.empty(full, self.dtype)
+        cdef cnp.ndarray index = index_array(rows, self.dims[0])
+        cdef cnp.npy_intp dims[MAX_NDIM]
+        cdef int i, ndim = rows.ndim + self.ndim_ - 1
+        if ndim > MAX_NDIM:
+            raise ValueError(f"Expected a result of at most {MAX_NDIM} dimensions, not {ndim}")
+        for i in range(ndim):
+            dims[i] = rows.shape[i] if i < rows.ndim else self.dims[i - rows.ndim + 1]
+        cdef cnp.ndarray target
+        if out is None:
+            Py_INCREF(self.dtype)
+            target = PyArray_Empty(ndim, dims, self.dtype, False)
+        else:
+            target = self.checked_out(out, ndim, dims)
         self.gather_into(index, target)
         if out is None:
-            return target if full else target[()]
+            return target if ndim else target[()]
         if target is not out:
             np.copyto(out, target)
         return out
+
+    cdef cnp.ndarray checked_out(self, out, int ndim, cnp.npy_intp *dims):
+        """Return `out`, or a new array if rows cannot be copied to it as they are."""
+        if not isinstance(out, cnp.ndarray):
+            raise TypeError(f"Expected out to be an ndarray, not {type(out).__name__}")
+        if out.dtype != self.dtype:
+            raise TypeError(f"Expected out to have the dtype {self.dtype}, not {out.dtype}")
+        cdef tuple shape = tuple([dims[i] for i in range(ndim)])
+        if out.shape != shape:
+            raise ValueError(f"Expected out to have the shape {shape}, not {out.shape}")
+        cdef const char *start = cnp.PyArray_BYTES(out)
+        cdef bint is_apart = (
+            start + cnp.PyArray_NBYTES(out) <= self._region.address
+            or start >= self._region.address + self._region.nbytes)
+        return out if cnp.PyArray_ISCARRAY(out) and is_apart else np.empty(shape, self.dtype)
 
     def _request(self, cnp.ndarray index not None):
         """Start reading rows that are not resident; int64, those out of range are ignored."""
@@ -534,23 +552,30 @@ cdef class MapCore:
 
     cdef int gather_into(self, cnp.ndarray index, cnp.ndarray target) except -1:
         """Copy rows into a C-contiguous array of the right size, which shares no memory with the map."""
-        cdef cnp.ndarray whole = self.rearmed_view()
         cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(index)
-        cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length = cnp.PyArray_DIM(whole, 0), bad
-        cdef const char *base = cnp.PyArray_BYTES(whole)
+        cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length, bad
         cdef char *place = cnp.PyArray_BYTES(target)
         cdef size_t nbytes = cnp.PyArray_NBYTES(target) // count if count else 0
-        cdef fault_guard *guard = self._region.guard.current_entry()
-        with nogil:
+        cdef Region region = self._region
+        cdef fault_guard *guard = region.guard.current_entry()
+        cdef bint is_contiguous = self.ndim_ == 1 or self.order == "C"
+        if region.on_file and count * nbytes >= LONG_GATHER:
+            rearm()
+        acquire(region)
+        try:
+            check_damage(region)
+            length = self.dims[0]
             bad = first_outside(indices, count, length)
-        if bad >= 0:
-            raise IndexError(f"index {indices[bad]} is out of bounds for axis 0 with size {length}")
-        if cnp.PyArray_CHKFLAGS(whole, cnp.NPY_ARRAY_C_CONTIGUOUS):
-            with nogil:
-                gather_rows(base, length, nbytes, indices, count, place, guard)
-        else:  # the rows of a Fortran-order map
-            np.copyto(target, whole[index].reshape((<object>target).shape))
-        return check_damage(self._region)
+            if bad >= 0:
+                raise IndexError(f"index {indices[bad]} is out of bounds for axis 0 with size {length}")
+            if not is_contiguous:
+                np.copyto(target, self.whole_view()[index].reshape((<object>target).shape))
+            else:
+                with nogil:
+                    gather_rows(region.address, length, nbytes, indices, count, place, guard)
+        finally:
+            release(region)
+        return check_damage(region)
 
     # ---- bytes
 
@@ -703,8 +728,10 @@ cdef inline bint holds_objects(buffer) except -1:
     return isinstance(buffer, memoryview) and "O" in buffer.format
 
 
-cdef object index_array(rows, length):
+cdef cnp.ndarray index_array(cnp.ndarray rows, Py_ssize_t length):
     """Return indices for the kernels: a contiguous int64 copy, which no other code can change after the check."""
+    if cnp.PyArray_TYPE(rows) == cnp.NPY_INT64 and cnp.PyArray_ISNOTSWAPPED(rows):
+        return cnp.PyArray_NewCopy(rows, cnp.NPY_CORDER)
     if rows.dtype.kind == "u" and rows.size and rows.max() >= length:  # may be too large for int64
         raise IndexError(f"index {rows.max()} is out of bounds for axis 0 with size {length}")
     return np.array(rows, np.int64, order="C")

@@ -22,6 +22,14 @@ cdef extern from "_platform/parallel.h" nogil:
     void parallel(void (*work)(void *, int, int) noexcept nogil, void *task, int parts)
     int parallel_processors()
 
+cdef extern from "<time.h>" nogil:
+    cdef struct timespec:
+        long long tv_sec
+        long tv_nsec
+    int timespec_get(timespec *time, int base)
+    enum:
+        TIME_UTC
+
 cdef extern from *:
     """
     #if defined(__GNUC__)
@@ -39,6 +47,7 @@ cdef enum:
     BLOCK = 1024            # most rows between two checks whether the thread waited for the disk
     REQUEST = 8192          # rows whose pages are requested together
     SAMPLE = 4              # rows of a batch that are checked
+    SLOW = 20               # microseconds: few disks answer sooner
     # Bytes that are worth a thread. If all processors are busy, a thread may start only milliseconds later;
     # if rows have to be read from the disk, that is no loss.
     PART = 1 << 23
@@ -170,13 +179,11 @@ cdef void request_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t last) noex
     free(places)
 
 
-cdef void touch(void *place) noexcept nogil:
-    read_byte(place)
-
-
 cdef bint is_resident(const Rows *rows, Py_ssize_t i) noexcept nogil:
-    """Return whether a row is resident. For files that the caller neither owns nor may write to, Linux says so of all
-    pages: touching the row tells, by whether the thread has to wait.
+    """Return whether a row is resident. Called by `run_for_caller`, because the row may be lost.
+
+    For files that the caller neither owns nor may write to, Linux says so of all pages: touching the row tells, by
+    whether the thread has to wait.
     """
     cdef unsigned char resident[2]
     cdef void *place = <void *>place_of(rows, i)
@@ -185,8 +192,23 @@ cdef bint is_resident(const Rows *rows, Py_ssize_t i) noexcept nogil:
     region_residency(REGION_NO_FILE, 0, place, 1, resident)
     if not resident[0]:
         return False
-    run_for_caller(rows.guard, touch, place)
+    read_byte(place)
     return region_major_faults() == waits
+
+
+cdef bint sample_is_resident(const Rows *rows, Py_ssize_t first) noexcept nogil:
+    """Return whether a few of the rows from `first` on are resident."""
+    cdef Py_ssize_t i
+    for i in range(SAMPLE):
+        if not is_resident(rows, first + i * (rows.count - 1 - first) // (SAMPLE - 1)):
+            return False
+    return True
+
+
+cdef void request_unless_resident(void *task) noexcept nogil:
+    cdef const Rows *rows = <const Rows *>task
+    if not sample_is_resident(rows, 0):
+        request_rows(rows, 0, rows.count)
 
 
 cdef void request_missing(
@@ -194,29 +216,42 @@ cdef void request_missing(
 ) noexcept nogil:
     """Start reading the pages of rows, unless a sample of the rows is resident."""
     cdef Rows rows = Rows(base, length, nbytes, index, count, NULL, guard)
-    cdef Py_ssize_t i
-    if count == 0 or nbytes == 0:
-        return
-    for i in range(SAMPLE):
-        if not is_resident(&rows, i * (count - 1) // (SAMPLE - 1)):
-            request_rows(&rows, 0, count)
-            return
+    if count and nbytes:
+        run_for_caller(guard, request_unless_resident, &rows)
+
+
+cdef int64_t microseconds() noexcept nogil:
+    cdef timespec time
+    timespec_get(&time, TIME_UTC)
+    return time.tv_sec * 1000000 + time.tv_nsec // 1000
 
 
 cdef void gather_adaptively(void *task) noexcept nogil:
     """Gather rows. Once this thread has had to wait for the disk, request the pages of many rows before touching them.
 
-    The first check is after one row, the next after twice as many.
+    The first check is after one row, the next after twice as many. To read the clock costs less than to ask the system
+    whether the thread waited, so that is asked only from the first time on that rows took long.
     """
     cdef const Rows *rows = <const Rows *>task
     cdef Py_ssize_t at = 0, end = rows.count, step = 1, requested
-    cdef uint64_t waits = region_major_faults()
+    cdef int64_t now, before = microseconds()
+    cdef uint64_t waits = 0
+    cdef bint was_slow = False
     while at < end:
         step = min(step, end - at)
         copy_rows(rows, at, at + step)
         at += step
-        if region_major_faults() != waits:
-            break
+        if was_slow:
+            if region_major_faults() != waits:
+                break
+        else:
+            now = microseconds()
+            was_slow = now - before >= SLOW
+            before = now
+            if was_slow and at < end:
+                if not sample_is_resident(rows, at):
+                    break
+                waits = region_major_faults()
         step = min(2 * step, <Py_ssize_t>BLOCK)
     requested = min(at + REQUEST, end)
     request_rows(rows, at, requested)
