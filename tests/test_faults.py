@@ -1,5 +1,6 @@
 """Pages that vanish: the process lives, and nobody gets wrong numbers in silence. Each case has its own process."""
 
+import functools
 import os
 import re
 import shutil
@@ -54,15 +55,21 @@ def survives(run_python):
 
 
 @pytest.fixture
-def ends_by_sigbus(tmp_path):
-    """Run code that is ended by the signal, because nothing of ours guards what it touches."""
+def ends_by(tmp_path):
+    """Run code that is ended by a signal, because nothing of ours guards what it touches."""
 
-    def run(code):
+    def run(number, code):
         command = [sys.executable, "-c", PRELUDE + code]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
-        assert done.returncode == -signal.SIGBUS, done.stderr
+        assert done.returncode == -number, done.stderr
+        return done.stderr
 
     return run
+
+
+@pytest.fixture
+def ends_by_sigbus(ends_by):
+    return functools.partial(ends_by, signal.SIGBUS)
 
 
 # ------------------------------------------------------------------------------------------------------- truncation
@@ -482,6 +489,233 @@ for round in range(20):
 """)
 
 
+# --------------------------------------------------------------------------------------- writes to a read-only map
+
+
+WRITERS = """
+import ctypes
+def forced(view):  # an array over the same memory that NumPy takes for writable
+    return np.ctypeslib.as_array((ctypes.c_uint8 * view.nbytes).from_address(view.ctypes.data))
+
+def poke(view, at=9000, size=1):
+    ctypes.memset(view.ctypes.data + at, 9, size)
+
+def unchanged():
+    return np.array_equal(np.fromfile("data.bin", "<f8"), ROWS)
+"""
+
+
+def test_control_numpy_memmap_is_ended_by_a_write_to_a_read_only_map(ends_by):
+    ends_by(signal.SIGSEGV, WRITERS + "poke(np.memmap('data.bin', mode='r'))")
+
+
+@pytest.mark.parametrize(("write", "start", "stop"), [
+    ("poke(view)", "2 * PAGE", "3 * PAGE"),  # without the GIL
+    ("forced(view)[9000] = 9", "2 * PAGE", "3 * PAGE"),  # with it
+    ("poke(view, PAGE - 4, 8)", "0", "2 * PAGE"),
+    ("poke(view, view.nbytes - 1)", "view.nbytes - PAGE", "view.nbytes"),
+    ("forced(view).fill(9)", "0", "view.nbytes"),
+    ("np.add(forced(view), 1, out=forced(view))", "0", "view.nbytes"),
+])  # fmt: skip
+def test_c_code_that_writes_to_a_read_only_map_raises_and_changes_nothing(survives, write, start, stop):
+    survives(f"""{WRITERS}
+mm = MemMap.open("data.bin", dtype="<f8")
+view = mm[...]
+for _ in range(2):
+    error = raises(lambda: exec({write!r}))
+    said = f'Something wrote to bytes {{{start}}}:{{{stop}}} of a map opened with "r". The file is unchanged'
+    assert said in str(error) and 'mode="c"' in str(error) and "recover()" in str(error)
+    assert error.errno == 13 and error.filename == mm.path
+    assert mm.damaged and unchanged()
+    for call in (lambda: mm[0], lambda: mm[...], lambda: mm.read_at(0, 1), lambda: mm.gather([0]), mm.verify, mm.evict):
+        assert said in str(raises(call))
+    mm.recover()
+    mm.verify()
+    assert not mm.damaged and (view == ROWS).all() and (mm[...] == ROWS).all()
+del view, error  # its traceback has the view
+mm.close()
+""")
+
+
+def test_one_error_is_raised_for_a_write_over_a_whole_map(survives):
+    survives(f"""{WRITERS}
+os.truncate("data.bin", 1 << 26)
+mm = MemMap.open("data.bin")
+array = forced(mm[...])
+for step in (PAGE, -PAGE):
+    assert f"bytes 0:{{1 << 26}} of" in str(raises(array[::step].fill, 9))
+    array[::step].fill(8)
+    for _ in range(1000): pass  # no other is raised
+    mm.recover()
+assert (array[: 8 * N] == ROWS.view("u1")).all()
+""")
+
+
+def test_a_thread_that_writes_to_a_read_only_map_gets_the_error(survives):
+    survives(f"""{WRITERS}
+from concurrent.futures import ThreadPoolExecutor
+def write(call):
+    try:
+        call()
+        for _ in range(1000): pass
+    except DamagedError as error:
+        return str(error)
+mm = MemMap.open("data.bin", dtype="<f8")
+view = mm[...]
+array = forced(view)
+with ThreadPoolExecutor(1) as pool:
+    for call in (lambda: poke(view), lambda: array.fill(9), lambda: array.__setitem__(-1, 9)):
+        assert "Something wrote to bytes" in pool.submit(write, call).result()
+        for _ in range(1000): pass  # nothing is raised here
+        mm.recover()
+assert (view == ROWS).all()
+""")
+
+
+def test_threads_that_write_to_the_same_read_only_map_all_get_the_error(survives):
+    survives(f"""{WRITERS}
+mm = MemMap.open("data.bin", dtype="<f8")
+view = mm[...]
+told = []
+gate = threading.Barrier(8)
+def work(k):
+    gate.wait()
+    try:
+        for at in range(k * PAGE, view.nbytes, 8 * PAGE): poke(view, at, PAGE)
+        mm[0]
+    except DamagedError:
+        told.append(k)
+threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert sorted(told) == list(range(8)) and unchanged()
+mm.recover()
+assert (view == ROWS).all()
+""")
+
+
+def test_windows_and_t_of_a_read_only_map_share_what_was_written(survives):
+    survives(f"""{WRITERS}
+mm = MemMap.open("data.bin", dtype="<f8", shape=(-1, 16))
+window, turned = mm.window(100, 200), mm.T
+raises(poke, window[...], 8)
+assert window.damaged and turned.damaged and mm.damaged
+raises(lambda: turned[0])
+turned.recover()
+assert not mm.damaged and (window[...] == ROWS.reshape(-1, 16)[100:200]).all()
+""")
+
+
+@pytest.mark.parametrize("lost", ["os.unlink('data.bin')", "ROWS[:9].tofile('new.bin'); os.rename('new.bin', 'data.bin')"])
+def test_what_was_written_can_be_dropped_although_the_file_was_removed_or_replaced(survives, lost):
+    survives(f"""{WRITERS}
+mm = MemMap.open("data.bin", dtype="<f8")
+raises(poke, mm[...])
+{lost}
+mm.recover()
+assert not mm.damaged and (mm[...] == ROWS).all()
+""")
+
+
+def test_a_map_is_written_and_then_truncated(survives):
+    survives(f"""{WRITERS}
+mm = MemMap.open("data.bin", dtype="<f8")
+view = mm[...]
+raises(poke, view)
+cut(4 * PAGE)
+error = raises(poke, view, 9 * PAGE)
+assert error.errno == 5 and "truncated" in str(error) and 'wrote to a map opened with "r"' in str(error)
+raises(mm.recover)
+regrow()
+mm.recover()
+assert not mm.damaged and (mm[...] == ROWS).all()
+""")
+
+
+@pytest.mark.unsanitized  # with checkers, locking does nothing
+def test_pages_that_were_locked_and_written_are_locked_again_by_recover(survives):
+    survives(f"""{WRITERS}
+def locked():
+    with open("/proc/self/status") as status:
+        return next(line for line in status if line.startswith("VmLck"))
+mm = MemMap.open("data.bin", shape=32 * PAGE)
+mm.lock(slice(0, 8 * PAGE))
+before = locked()
+raises(poke, mm[...], 0, 16 * PAGE)
+mm.recover()
+assert locked() == before and (mm[...] == ROWS.view("u1")[: 32 * PAGE]).all()
+""")
+
+
+def test_what_is_left_of_a_revoked_read_only_map_can_be_written(survives):
+    survives(f"""{WRITERS}
+import warnings; warnings.simplefilter("ignore", RuntimeWarning)
+mm = MemMap.open("data.bin", dtype="<f8")
+view = mm[...]
+mm.close(views="revoke")
+raises(poke, view)
+assert not view[:9].any() and mm.closed and unchanged()
+""")
+
+
+def test_a_with_block_in_which_a_read_only_map_was_written_closes_and_then_raises(survives):
+    survives(f"""{WRITERS}
+set_fault_policy("flag")
+def block():
+    global mm
+    with MemMap.open("data.bin", dtype="<f8") as mm:
+        poke(mm[...])
+assert "Something wrote to bytes" in str(raises(block)) and mm.closed and unchanged()
+""")
+
+
+def test_a_child_inherits_what_was_written_and_writes_for_itself(survives):
+    survives(f"""{WRITERS}
+mm = MemMap.open("data.bin", dtype="<f8")
+view = mm[...]
+raises(poke, view)
+child = os.fork()
+if not child:
+    raises(poke, view, 9 * PAGE)
+    assert forced(view)[9000] == 9
+    mm.recover()
+    assert (mm[...] == ROWS).all()
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert mm.damaged and forced(view)[9000] == 9 and (view[PAGE:] == ROWS[PAGE:]).all()
+""")
+
+
+def test_a_read_only_map_still_shows_what_others_write_to_the_file(survives):
+    survives(f"""{WRITERS}
+mm = MemMap.open("data.bin", dtype="<f8")
+view = mm[...]
+for write in (None, poke):
+    if write: raises(write, view); mm.recover()
+    assert view[1125] == ROWS[1125]
+    with open("data.bin", "r+b") as file:
+        file.seek(9000)
+        file.write(np.float64(-1))
+    assert view[1125] == -1
+    regrow()
+""")
+
+
+@pytest.mark.parametrize("set_up", ["set_fault_policy('off')", "MemMap.open('data.bin').close(); set_fault_policy('off')"])
+def test_policy_off_leaves_writes_to_read_only_maps_to_the_program(ends_by, set_up):
+    ends_by(signal.SIGSEGV, f"{WRITERS}{set_up}\npoke(MemMap.open('data.bin')[...])")
+
+
+def test_policy_flag_interrupts_no_writer(survives):
+    survives(f"""{WRITERS}
+set_fault_policy("flag")
+mm = MemMap.open("data.bin", dtype="<f8")
+poke(mm[...])
+for _ in range(1000): pass
+assert mm.damaged and "Something wrote" in str(raises(lambda: mm[0]))
+""")
+
+
 # ---------------------------------------------------------------------------------------------------------- threads
 
 
@@ -764,6 +998,49 @@ def test_the_first_call_on_a_map_puts_the_guard_in_front_again(survives, handler
 @pytest.mark.parametrize("handler", HANDLERS.values(), ids=list(HANDLERS))
 def test_every_large_gather_puts_the_guard_in_front_again(survives, handler):
     survives(f"{OPEN}mm.gather([0])\n{handler}\ncut()\nraises(mm.gather, np.full(1 << 17, -1))")
+
+
+@pytest.mark.parametrize("handler", HANDLERS.values(), ids=list(HANDLERS))
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_a_write_of_ours_is_survived_whoever_else_handles_the_signal(survives, handler, order):
+    handler = handler.replace("SIGBUS", "SIGSEGV")
+    steps = handler + OPEN if order == "before" else OPEN + handler
+    survives(f"{WRITERS}{steps}\nraises(poke, mm[...])\nmm.recover()\nassert (mm[...] == ROWS).all()\n")
+
+
+@pytest.mark.parametrize("handler", HANDLERS.values(), ids=list(HANDLERS))
+@pytest.mark.parametrize("again", ["mm[...]", "mm[...]; faulthandler.disable(); faulthandler.enable(); mm[...]"])
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_a_write_to_nowhere_ends_the_process_as_ever(ends_by, handler, order, again):
+    handler = handler.replace("SIGBUS", "SIGSEGV")
+    steps = handler + OPEN if order == "before" else OPEN + handler
+    said = ends_by(signal.SIGSEGV, f"{WRITERS}import faulthandler\n{steps}\n{again}\nctypes.memset(0, 0, 1)\n")
+    if "enable()" in again or handler.endswith("enable()"):
+        assert said.count("Fatal Python error: Segmentation fault") == 1
+
+
+@pytest.mark.parametrize("handler", [HANDLERS["none"], HANDLERS["faulthandler"]], ids=["none", "faulthandler"])
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_a_stack_overflow_ends_the_process_as_ever(ends_by, handler, order):
+    steps = handler + OPEN if order == "before" else OPEN + handler
+    said = ends_by(signal.SIGSEGV, f"import faulthandler\n{steps}\nmm[...]\nfaulthandler._stack_overflow()\n")
+    assert ("Fatal Python error: Segmentation fault" in said) == (handler != "")
+
+
+def test_a_segmentation_fault_that_is_no_fault_is_for_the_handler_that_was_there(survives, ends_by):
+    survives("""
+calls = []
+signal.signal(signal.SIGSEGV, lambda *_: calls.append(1))
+mm = MemMap.open("data.bin", dtype="<f8")
+for number in range(1, 4):
+    os.kill(os.getpid(), signal.SIGSEGV)
+    for _ in range(1000): pass
+    assert len(calls) == number and not mm.damaged
+""")
+    ends_by(signal.SIGSEGV, OPEN + "os.kill(os.getpid(), signal.SIGSEGV)")
+
+
+@pytest.mark.parametrize("handler", HANDLERS.values(), ids=list(HANDLERS))
 
 
 def test_a_signal_that_is_no_fault_is_for_the_handler_that_was_there(survives):

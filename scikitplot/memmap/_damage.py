@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ._guard import IO, NO_SPACE, STORED, TRUNCATED, UNKNOWN, last_damage, set_error_class, set_policy
+from ._guard import IO, NO_SPACE, REVOKED, STORED, TRUNCATED, UNKNOWN, WRITTEN, last_damage, set_error_class, set_policy
 from ._modes import POLICIES, Policy, refuse
 
 REASONS = {
@@ -13,14 +13,21 @@ REASONS = {
     NO_SPACE: (errno.ENOSPC, "a write found no room on the disk"),
     IO: (errno.EIO, "the device failed to read"),
     UNKNOWN: (errno.EIO, "the file can no longer be found or read"),
+    WRITTEN: (errno.EACCES, 'something wrote to a map opened with "r", whose file is unchanged'),
 }
 WAY_OUT = "Bytes read from there are not those of the file: restore the file, then call recover()"
+
+WRITTEN_WAY_OUT = (
+    'The file is unchanged: open it with mode="c" or hand out a copy. recover() drops what was written'
+)
 
 
 class DamagedError(OSError):
     """Pages of a map were lost: the file was truncated, the disk is full, or the device failed.
 
-    The call that touches a lost page raises it, and so does every later call that needs data, until
+    Or C code, which does not know that an array is read-only, wrote to a map opened with ``"r"``.
+
+    The call that touches a lost page or writes raises it, and so does every later call that needs data, until
     `MemMap.recover` succeeds.
 
     Attributes
@@ -28,7 +35,7 @@ class DamagedError(OSError):
     filename : str or None
         Path of the file.
     errno : int
-        ``ENOSPC`` if the disk was full, else ``EIO``.
+        ``ENOSPC`` if the disk was full, ``EACCES`` if only a read-only map was written to, else ``EIO``.
     strerror : str
         What happened, and which bytes are affected.
 
@@ -53,6 +60,9 @@ set_error_class(DamagedError)
 
 def explain(damage: int, path: str | None, start: int, stop: int) -> tuple[int, str, str | None]:
     """Return the arguments of a `DamagedError`: (errno, strerror, filename)."""
+    if damage & ~REVOKED == WRITTEN:
+        text = f'Something wrote to bytes {start}:{stop} of a map opened with "r". {WRITTEN_WAY_OUT}'
+        return errno.EACCES, text, path
     known = [reason for bit, reason in REASONS.items() if damage & bit] or [REASONS[UNKNOWN]]
     text = " and ".join(reason for _, reason in known)
     kept = damage & NO_SPACE and not damage & ~(NO_SPACE | STORED)
@@ -63,14 +73,17 @@ def explain(damage: int, path: str | None, start: int, stop: int) -> tuple[int, 
 
 
 def set_fault_policy(policy: Policy) -> None:
-    """Set what happens when a page of a mapped file vanishes: the file is truncated, the disk full, the device fails.
+    """Set what happens when a page of a mapped file vanishes, or C code writes to a read-only map.
+
+    A page vanishes when the file is truncated, the disk full, or the device fails.
 
     Parameters
     ----------
     policy : {"raise", "flag", "off"}
         ``"raise"``: the process goes on. The thread that touched the page gets a `DamagedError`, and so does every
         later call on the map. ``"flag"``: no thread is interrupted; the next call on the map raises. ``"off"``:
-        maps are not guarded, and maps opened meanwhile never will be: for programs that handle SIGBUS themselves.
+        maps are not guarded, and maps opened meanwhile never will be: for programs that handle SIGBUS and SIGSEGV
+        themselves.
         The environment variable ``SCIKITPLOT_MEMMAP_FAULTS`` sets the policy at import; the default is ``"raise"``.
 
     Raises

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from ._file cimport File
-from .libfault cimport FAULT_COPIES_ONLY, FAULT_REVOKED, FAULT_TRUNCATED, fault_guard, fault_word
+from .libfault cimport FAULT_COPIES_ONLY, FAULT_REVOKED, FAULT_TRUNCATED, FAULT_WRITTEN, fault_guard, fault_word
 from .libregion cimport region_info, region_intent
 
 

@@ -5,6 +5,8 @@ NO_SPACE: int
 IO: int
 UNKNOWN: int
 STORED: int
+REVOKED: int
+WRITTEN: int
 
 def set_policy(guards: bool, interrupts: bool) -> None: ...
 def set_error_class(error: type[OSError]) -> None: ...

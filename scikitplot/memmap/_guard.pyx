@@ -1,4 +1,4 @@
-"""Guard: keeps the process alive when a page of a mapped file is lost, and has the error raised.
+"""Guard: keeps the process alive when a page of a mapped file is lost or a read-only one written, and has the error raised.
 
 Only this module is linked with the fault layer (fault.h): a second copy would have its own registry of mappings.
 """
@@ -10,11 +10,11 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from ._file cimport File, check, encoded, handle_of
 from .libfault cimport (
-    FAULT_IO, FAULT_NO_SPACE, FAULT_REVOKED, FAULT_STORED, FAULT_TRUNCATED, FAULT_UNKNOWN, fault_copy, fault_damage,
-    fault_describe, fault_guard, fault_install, fault_pause, fault_recover, fault_report, fault_resume, fault_revoke,
-    fault_run, fault_uninstall, fault_unwatch, fault_watch,
+    FAULT_IO, FAULT_NO_SPACE, FAULT_REVOKED, FAULT_STORED, FAULT_TRUNCATED, FAULT_UNKNOWN, FAULT_WRITTEN, fault_copy,
+    fault_damage, fault_describe, fault_guard, fault_install, fault_pause, fault_recover, fault_report, fault_resume,
+    fault_revoke, fault_run, fault_uninstall, fault_unwatch, fault_watch,
 )
-from .libregion cimport region_info, region_intent
+from .libregion cimport region_file, region_info, region_intent
 
 cdef extern from "_interrupt.h":
     void interrupt_this_thread(fault_guard *guard) noexcept nogil
@@ -29,8 +29,8 @@ cdef extern from "Python.h":
     str PyUnicode_DecodeFSDefault(const char *)
 
 # the bits of a damage, for Python
-TRUNCATED, NO_SPACE, IO, UNKNOWN, STORED = (
-    FAULT_TRUNCATED, FAULT_NO_SPACE, FAULT_IO, FAULT_UNKNOWN, FAULT_STORED)
+TRUNCATED, NO_SPACE, IO, UNKNOWN, STORED, REVOKED, WRITTEN = (
+    FAULT_TRUNCATED, FAULT_NO_SPACE, FAULT_IO, FAULT_UNKNOWN, FAULT_STORED, FAULT_REVOKED, FAULT_WRITTEN)
 
 # set by `set_policy` and `set_error_class`
 cdef bint guarding = True
@@ -43,7 +43,7 @@ cdef int install() noexcept:
 
 
 def set_policy(bint guards, bint interrupts):
-    """Set whether maps are guarded, and whether a thread that accesses a lost page is interrupted."""
+    """Set whether maps are guarded, and whether a thread that damages one or meets damage is interrupted."""
     global guarding, interrupting
     guarding, interrupting = guards, interrupts
     check(install() if guards else fault_uninstall(), None)
@@ -63,7 +63,7 @@ def last_damage():
 
 
 cdef void rearm() noexcept:
-    """Install our signal handler in front of handlers that were installed after it."""
+    """Install our signal handlers in front of those that were installed after them."""
     global may_need_rearm
     may_need_rearm = 0
     if guarding:
@@ -81,7 +81,7 @@ def after_fork():
 def after_fork_in_child():
     global may_need_rearm
     interrupt_set_up(error_class)
-    may_need_rearm = 1  # torch installs its own handler in forked workers
+    may_need_rearm = 1  # torch installs its own handlers in forked workers
 
 
 if hasattr(os, "register_at_fork"):
@@ -129,7 +129,7 @@ cdef class Guard:
             name = encoded(path)
             raw = name
         check(install(), path)
-        may_need_rearm = 1  # torch: a DataLoader worker unpickles a map before torch installs its handler
+        may_need_rearm = 1  # torch: a DataLoader worker unpickles a map before torch installs its handlers
         check(fault_watch(
             address, nbytes, handle_of(file), file is not None and file.shares_position, raw, info, intent, offset,
             &self.entry), path)
@@ -174,11 +174,12 @@ cdef class Guard:
     cdef int recover(self, File file) noexcept:
         """Map the file again in place of lost pages. Return 0 or the system's error code; 0 if undamaged."""
         cdef fault_guard *entry = self.entry
+        cdef region_file handle = handle_of(file)
         cdef int code
         if entry == NULL or not self.damage[0]:
             return 0
         with nogil:
-            code = fault_recover(entry, file.handle)
+            code = fault_recover(entry, handle)
         return code
 
     cdef fault_guard *current_entry(self) noexcept:

@@ -1,7 +1,7 @@
-/* _interrupt.h - make the thread that accessed a lost page raise DamagedError.
+/* _interrupt.h - make the thread that accessed a lost page, or wrote to a read-only map, raise DamagedError.
  *
- * The SIGBUS handler calls interrupt_this_thread() in the thread that faulted.  A signal handler cannot raise a Python
- * exception, so it schedules one:
+ * The signal handler calls interrupt_this_thread() in the thread that faulted.  It cannot raise a Python exception, so it
+ * schedules one:
  *
  *   the thread                        gets the exception by
  *   --------------------------------  ---------------------------------------------------------------------------------

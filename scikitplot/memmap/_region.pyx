@@ -17,7 +17,7 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 
 from ._file cimport File, FileInfo, check, encoded, file_info, handle_of, is_only_thread
-from ._guard cimport FAULT_REVOKED, FAULT_TRUNCATED, Guard, fault_guard, read_byte, run_for_caller
+from ._guard cimport FAULT_REVOKED, FAULT_TRUNCATED, FAULT_WRITTEN, Guard, fault_guard, read_byte, run_for_caller
 from .libregion cimport (
     REGION_COPY, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM, REGION_READ, REGION_SEQUENTIAL, REGION_WRITE,
     region_access, region_advise, region_evict, region_file, region_file_info, region_flush, region_info,
@@ -283,7 +283,7 @@ cdef class Region:
 
     @property
     def damaged(self):
-        """Whether pages were lost."""
+        """Whether pages were lost, or written although the map is read-only."""
         return self.guard.damage[0] & ~<uint32_t>FAULT_REVOKED != 0
 
     def check_damage(self):
@@ -309,7 +309,7 @@ cdef class Region:
             release(self)
 
     def recover(self):
-        """Map the file again in place of lost pages. Raise `DamagedError` if that fails."""
+        """Map the file again in place of lost pages, and drop writes to a read-only map. Raise `DamagedError` on failure."""
         cdef Region root = self.root()
         cdef File file = self.file
         cdef int code = 0
@@ -319,8 +319,10 @@ cdef class Region:
                 if file.info.identity != self.info.identity:
                     raise OSError(errno.ESTALE, REPLACED, self.path)
             except OSError:
-                check_damage(self)  # raises DamagedError, whose context is this error
-                raise
+                file = None
+                if self.guard.damage[0] != FAULT_WRITTEN:  # dropping writes needs no file
+                    check_damage(self)  # raises DamagedError, whose context is this error
+                    raise
         with root.size_lock():
             acquire(self)
             try:

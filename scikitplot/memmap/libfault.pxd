@@ -12,6 +12,7 @@ cdef extern from "_platform/fault.h" nogil:
     int FAULT_UNKNOWN
     int FAULT_STORED
     int FAULT_REVOKED
+    int FAULT_WRITTEN
     bint FAULT_COPIES_ONLY
 
     ctypedef struct fault_guard:

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -256,6 +257,154 @@ static void what_has_come_back_is_mapped_again(void)
     }
 }
 
+/* --- writes to a map for reading ---------------------------------------------------------------------------------- */
+
+static void expect_in_file(const map *m, unsigned char value)
+{
+    unsigned char bytes[3];
+    CHECK(pread((int)m->file, bytes, 1, 0) == 1 && pread((int)m->file, bytes + 1, 1, (off_t)(m->size / 2)) == 1 &&
+          pread((int)m->file, bytes + 2, 1, (off_t)(m->size - 1)) == 1);
+    CHECK(bytes[0] == value && bytes[1] == value && bytes[2] == value);
+}
+
+static void expect_written(const map *m, size_t start, size_t stop)
+{
+    fault_report report = report_of(m);
+    CHECK(report.damage == FAULT_WRITTEN && report.start == start && report.stop == stop && !strcmp(report.path, path));
+}
+
+static void what_is_written_to_a_map_for_reading_stays_out_of_the_file(void)
+{
+    map m = open_map(16 * page, REGION_READ, 0);
+    for (int i = 1; i < 3; i++) { /* it can happen again */
+        m.bytes[5 * page + 1] = 9;
+        expect_written(&m, 5 * page, 6 * page);
+        CHECK(m.bytes[5 * page + 1] == 9 && m.bytes[5 * page] == 7 && m.bytes[6 * page] == 7 && notified == i);
+        m.bytes[5 * page + 2] = 9;
+        CHECK(notified == i); /* once per page */
+        expect_in_file(&m, 7);
+        if (i == 2) unlink(path); /* what was written is dropped without the file, too */
+        CHECK(!fault_recover(m.guard, i == 1 ? m.file : REGION_NO_FILE) && !damage(&m));
+        for (size_t at = 0; at < m.size; at++) CHECK(m.bytes[at] == 7);
+    }
+    CHECK(pwrite((int)m.file, "x", 1, (off_t)(5 * page + 1)) == 1 && m.bytes[5 * page + 1] == 'x'); /* the file's pages */
+    close_map(&m);
+}
+
+static void a_write_at_an_offset_reports_only_bytes_of_the_map(void)
+{
+    map m = open_map(2 * page, REGION_READ, page + 100);
+    m.bytes[0] = 9;
+    expect_written(&m, 0, page - 100);
+    m.bytes[2 * page - 1] = 9;
+    expect_written(&m, 0, 2 * page);
+    CHECK(!fault_recover(m.guard, REGION_NO_FILE) && m.bytes[0] == 7 && m.bytes[2 * page - 1] == 7);
+    close_map(&m);
+}
+
+static void a_write_across_two_pages_is_whole(void)
+{
+    map m = open_map(4 * page, REGION_READ, 0);
+    *(volatile uint64_t *)(m.bytes + 2 * page - 8) = 1; /* aligned, beside the next page */
+    expect_written(&m, page, 2 * page);
+    memset((void *)(m.bytes + 2 * page - 4), 9, 8);
+    expect_written(&m, page, 3 * page);
+    CHECK(m.bytes[2 * page - 4] == 9 && m.bytes[2 * page + 3] == 9 && m.bytes[2 * page + 4] == 7);
+    close_map(&m);
+}
+
+/* Forwards, backwards, and neither. */
+static void writes_all_over_a_map_are_few_faults_and_one_range(void)
+{
+    for (size_t step = 1; step < 4096; step = step == 1 ? 4095 : step == 4095 ? 1021 : 4096) {
+        map m = open_map(4096 * page, REGION_READ, 0);
+        notified = 0;
+        for (size_t i = 0, at = 4095; i < 4096; i++, at = (at + step) % 4096) m.bytes[at * page] = 9;
+        CHECK(notified < 500);
+        expect_written(&m, 0, m.size);
+        for (size_t at = 0; at < m.size; at += page) CHECK(m.bytes[at] == 9);
+        CHECK(!fault_recover(m.guard, REGION_NO_FILE));
+        for (size_t at = 0; at < 256 * page; at += page) CHECK(m.bytes[at] == 7);
+        close_map(&m);
+        CHECK(!region_file_close(m.file));
+        unlink(path);
+    }
+}
+
+static map shared_map;
+
+UNSEEN_BY_TSAN static void *count_up(void *unused)
+{
+    for (size_t i = 0; i < shared_map.size; i += page)
+        __atomic_fetch_add((unsigned char *)shared_map.bytes + i, 1, __ATOMIC_RELAXED);
+    return unused;
+}
+
+static void threads_that_write_to_the_same_pages_lose_nothing(void)
+{
+    pthread_t threads[8];
+    shared_map = open_map(256 * page, REGION_READ, 0);
+    for (int i = 0; i < 8; i++) CHECK(!pthread_create(&threads[i], NULL, count_up, NULL));
+    for (int i = 0; i < 8; i++) CHECK(!pthread_join(threads[i], NULL));
+    for (size_t at = 0; at < shared_map.size; at += page) CHECK(shared_map.bytes[at] == 15 && shared_map.bytes[at + 1] == 7);
+    expect_written(&shared_map, 0, shared_map.size);
+    close_map(&shared_map);
+}
+
+static void a_write_beyond_a_truncation_is_both(void)
+{
+    map m = open_map(16 * page, REGION_READ, 0);
+    cut(8 * page);
+    m.bytes[4 * page] = m.bytes[12 * page] = 9;
+    CHECK(loss(&m) == (FAULT_WRITTEN | FAULT_TRUNCATED) && m.bytes[12 * page] == 9 && m.bytes[13 * page] == 0);
+    m.bytes[13 * page] = 9;
+    CHECK(fault_recover(m.guard, m.file) == ENODATA && damage(&m));
+    cut(16 * page);
+    CHECK(!fault_recover(m.guard, m.file) && m.bytes[4 * page] == 7 && m.bytes[12 * page] == 0);
+    m.bytes[12 * page] = 9;
+    expect_written(&m, 12 * page, 13 * page);
+    close_map(&m);
+}
+
+static void locked_pages_can_be_written_and_recovered(void)
+{
+    map m = open_map(16 * page, REGION_READ, 0);
+    CHECK(!region_lock((void *)m.bytes, 4 * page));
+    m.bytes[2 * page] = m.bytes[6 * page] = 9;
+    expect_written(&m, 2 * page, 7 * page);
+    CHECK(!fault_recover(m.guard, REGION_NO_FILE) && m.bytes[2 * page] == 7 && m.bytes[6 * page] == 7);
+    close_map(&m);
+}
+
+static void what_is_left_of_a_revoked_map_for_reading_can_be_written(void)
+{
+    map m = open_map(16 * page, REGION_READ, 0);
+    CHECK(!fault_revoke(m.guard, (void *)m.bytes, m.size, 0));
+    m.bytes[2 * page] = 9;
+    CHECK(m.bytes[2 * page] == 9 && m.bytes[0] == 0 && damage(&m) == (FAULT_WRITTEN | FAULT_REVOKED));
+    expect_in_file(&m, 7);
+    close_map(&m);
+}
+
+static void a_child_process_writes_for_itself(void)
+{
+    int status;
+    map m = open_map(4 * page, REGION_READ, 0);
+    m.bytes[0] = 9;
+    pid_t child = fork();
+    if (!child) {
+        m.bytes[0]++;
+        m.bytes[2 * page] = 10;
+        expect_written(&m, 0, 3 * page);
+        CHECK(m.bytes[0] == 10 && !fault_recover(m.guard, REGION_NO_FILE) && m.bytes[0] == 7);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    expect_written(&m, 0, page);
+    CHECK(m.bytes[0] == 9 && m.bytes[2 * page] == 7);
+    close_map(&m);
+}
+
 /* --- a disk without room, a device that fails: these mount, and so need root ---------------------------------------- */
 
 static char disk[4096], image[4096];
@@ -338,8 +487,6 @@ static void stores_survive_a_full_disk(const char *type)
 static void stores_survive_a_full_tmpfs(void) { stores_survive_a_full_disk("tmpfs"); }
 static void stores_survive_a_full_ext4(void) { stores_survive_a_full_disk("ext4"); }
 static void stores_survive_a_full_ext2(void) { stores_survive_a_full_disk("ext2"); }
-
-static map shared_map;
 
 /* Stores to a byte of its own in each page. */
 UNSEEN_BY_TSAN static void *store_all(void *number)
@@ -621,21 +768,42 @@ static volatile unsigned char *unguarded(void)
     return bytes;
 }
 
-/* Touches a lost page in a child: returns how it ended. */
-static int fault_elsewhere(void (*prepare)(void))
+/* Runs in a child: returns how it ended. */
+static int end_of(void (*prepare)(void), void (*fault)(void))
 {
     int status;
     pid_t child = fork();
     if (!child) {
         struct rlimit none = {0, 0};
         setrlimit(RLIMIT_CORE, &none);
-        volatile unsigned char *bytes = unguarded();
         prepare();
-        _exit(*bytes + 100);
+        fault();
+        _exit(100);
     }
     CHECK(waitpid(child, &status, 0) == child);
     return status;
 }
+
+static int ends_by(int number, void (*prepare)(void), void (*fault)(void))
+{
+    int status = end_of(prepare, fault);
+    return WIFSIGNALED(status) && WTERMSIG(status) == number;
+}
+
+static volatile unsigned char *nowhere;
+static void touch_a_lost_page(void) { (void)*unguarded(); }
+static void write_to_a_page_for_reading(void)
+{
+    unsigned char *bytes = mmap(NULL, page, PROT_READ, MAP_PRIVATE | MAP_ANON, -1, 0);
+    CHECK(bytes != MAP_FAILED);
+    *(volatile unsigned char *)bytes = 1;
+}
+__attribute__((no_sanitize("undefined"))) static void write_to_nowhere(void) { *nowhere = 1; }
+
+static const struct {
+    int number;
+    void (*happens)(void);
+} faults[] = {{SIGBUS, touch_a_lost_page}, {SIGSEGV, write_to_a_page_for_reading}, {SIGSEGV, write_to_nowhere}};
 
 static void install_alone(void) { CHECK(!fault_install(NULL)); }
 
@@ -650,44 +818,162 @@ static void say_and_return(int number)
 static void say_and_leave(int number, siginfo_t *info, void *context)
 {
     (void)number, (void)context;
-    _exit(info->si_addr ? 42 : 43);
+    _exit(info->si_addr != nowhere ? 42 : 43);
 }
 
-static void install_over_a_plain_handler(void)
+static void install_over(struct sigaction act)
 {
-    CHECK(signal(SIGBUS, say_and_return) != SIG_ERR && !fault_install(NULL));
+    CHECK(!sigaction(SIGBUS, &act, NULL) && !sigaction(SIGSEGV, &act, NULL) && !fault_install(NULL));
 }
 
+static void install_over_a_plain_handler(void) { install_over((struct sigaction){.sa_handler = say_and_return}); }
+static void install_over_ignorance(void) { install_over((struct sigaction){.sa_handler = SIG_IGN}); }
 static void install_over_an_informed_handler(void)
 {
     struct sigaction act = {.sa_flags = SA_SIGINFO};
     act.sa_sigaction = say_and_leave;
-    CHECK(!sigaction(SIGBUS, &act, NULL) && !fault_install(NULL));
+    install_over(act);
 }
-
-static void install_over_ignorance(void) { CHECK(signal(SIGBUS, SIG_IGN) != SIG_ERR && !fault_install(NULL)); }
 
 static void install_and_uninstall(void) { CHECK(!fault_install(NULL) && !fault_uninstall()); }
 
 static void faults_of_others_end_as_they_would_have(void)
 {
     void (*deadly[])(void) = {install_alone, install_over_a_plain_handler, install_over_ignorance, install_and_uninstall};
-    for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++) {
-        int status = fault_elsewhere(deadly[i]);
-        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    for (size_t k = 0; k < sizeof faults / sizeof *faults; k++) {
+        for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
+            CHECK(ends_by(faults[k].number, deadly[i], faults[k].happens));
+        int status = end_of(install_over_an_informed_handler, faults[k].happens);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == (faults[k].happens == write_to_nowhere ? 43 : 42));
     }
-    int status = fault_elsewhere(install_over_an_informed_handler);
+}
+
+static map guarded;
+static void map_for(region_intent intent)
+{
+    unlink(path);
+    guarded = open_map(4 * page, intent, 0);
+}
+static void map_for_reading(void) { map_for(REGION_READ); }
+static void map_for_writing(void) { map_for(REGION_WRITE); }
+static void map_for_copying(void) { map_for(REGION_COPY); }
+static void map_and_uninstall(void)
+{
+    map_for_reading();
+    CHECK(!fault_uninstall());
+}
+static void protect_and_write(void)
+{
+    CHECK(!mprotect((void *)guarded.bytes, page, PROT_READ));
+    guarded.bytes[0] = 1;
+}
+static void write_to_it(void) { guarded.bytes[0] = 1; }
+static void execute_it(void)
+{
+    void (*function)(void);
+    void *address = (void *)guarded.bytes;
+    memcpy(&function, &address, sizeof address);
+    function();
+}
+
+static void other_faults_in_a_map_are_not_ours(void)
+{
+    CHECK(ends_by(SIGSEGV, map_for_writing, protect_and_write));
+    CHECK(ends_by(SIGSEGV, map_for_copying, protect_and_write));
+    CHECK(ends_by(SIGSEGV, map_for_reading, execute_it));
+    CHECK(ends_by(SIGSEGV, map_and_uninstall, write_to_it));
+}
+
+static unsigned char *toggled; /* a page that a handler of others protects and allows, as runtimes do */
+static void allow_it(int number, siginfo_t *info, void *context)
+{
+    (void)number, (void)context;
+    CHECK(info->si_addr >= (void *)toggled && info->si_addr < (void *)(toggled + page));
+    CHECK(!mprotect(toggled, page, PROT_READ | PROT_WRITE));
+    calls++;
+}
+
+static void a_handler_that_mends_its_own_faults_is_called_each_time(void)
+{
+    struct sigaction act = {.sa_flags = SA_SIGINFO};
+    toggled = mmap(NULL, page, PROT_READ, MAP_PRIVATE | MAP_ANON, -1, 0);
+    CHECK(toggled != MAP_FAILED);
+    act.sa_sigaction = allow_it;
+    install_over(act);
+    for (int i = 1; i < 10; i++) {
+        *(volatile unsigned char *)toggled = (unsigned char)i;
+        CHECK(calls == i && *toggled == i && !mprotect(toggled, page, PROT_READ));
+    }
+}
+
+static sigjmp_buf landing;
+static void jump_out(int number)
+{
+    calls++;
+    siglongjmp(landing, number);
+}
+
+static void a_handler_that_jumps_out_is_called_each_time(void)
+{
+    install_over((struct sigaction){.sa_handler = jump_out});
+    for (volatile int i = 1; i < 10; i++) {
+        if (!sigsetjmp(landing, 1)) write_to_nowhere();
+        CHECK(calls == i);
+    }
+}
+
+static int (*volatile deeper)(int);
+static int descend(int depth)
+{
+    volatile char frame[1 << 14];
+    frame[0] = (char)depth;
+    return deeper(depth + 1) + frame[0];
+}
+static void overflow_the_stack(void)
+{
+    deeper = descend;
+    descend(0);
+}
+
+static void take_another_stack(void)
+{
+    static char memory[1 << 16];
+    stack_t stack = {.ss_sp = memory, .ss_size = sizeof memory};
+    CHECK(!sigaltstack(&stack, NULL));
+}
+static void install_beside_another_stack(void)
+{
+    take_another_stack();
+    install_alone();
+}
+static void install_over_a_handler_on_another_stack(void)
+{
+    struct sigaction act = {.sa_flags = SA_SIGINFO | SA_ONSTACK};
+    take_another_stack();
+    act.sa_sigaction = say_and_leave;
+    install_over(act);
+}
+
+static void a_stack_that_overflows_ends_as_it_would_have(void)
+{
+    CHECK(ends_by(SIGSEGV, install_alone, overflow_the_stack));
+    CHECK(ends_by(SIGSEGV, install_beside_another_stack, overflow_the_stack));
+    int status = end_of(install_over_a_handler_on_another_stack, overflow_the_stack);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 42);
 }
 
 static void a_handler_put_in_front_later_is_passed_again(void)
 {
     map m = open_map(4 * page, REGION_READ, 0);
-    CHECK(signal(SIGBUS, say_and_return) != SIG_ERR);
+    install_over((struct sigaction){.sa_handler = say_and_return});
     CHECK(!fault_install(count_notes));
+    m.bytes[0] = 1;
+    CHECK(damage(&m) == FAULT_WRITTEN && !calls);
     cut(0);
-    CHECK(m.bytes[0] == 0 && damage(&m) == FAULT_TRUNCATED && !calls);
+    CHECK(m.bytes[0] == 0 && loss(&m) == (FAULT_WRITTEN | FAULT_TRUNCATED) && !calls);
     CHECK(!raise(SIGBUS) && calls == 1); /* a signal that is no fault is theirs */
+    calls = 0;
+    CHECK(!raise(SIGSEGV) && calls == 1);
     close_map(&m);
 }
 
@@ -769,6 +1055,15 @@ static const struct {
     TEST(a_file_that_is_gone_from_its_path_still_reads_as_zeros),
     NATIVE_TEST(stores_into_a_large_lost_tail_take_bounded_memory),
     TEST(what_has_come_back_is_mapped_again),
+    TEST(what_is_written_to_a_map_for_reading_stays_out_of_the_file),
+    TEST(a_write_at_an_offset_reports_only_bytes_of_the_map),
+    TEST(a_write_across_two_pages_is_whole),
+    TEST(writes_all_over_a_map_are_few_faults_and_one_range),
+    TEST(threads_that_write_to_the_same_pages_lose_nothing),
+    TEST(a_write_beyond_a_truncation_is_both),
+    TEST(locked_pages_can_be_written_and_recovered),
+    TEST(what_is_left_of_a_revoked_map_for_reading_can_be_written),
+    TEST(a_child_process_writes_for_itself),
     NATIVE_MOUNTS(stores_survive_a_full_tmpfs),
     NATIVE_MOUNTS(stores_survive_a_full_ext4),
     NATIVE_MOUNTS(stores_survive_a_full_ext2),
@@ -790,6 +1085,10 @@ static const struct {
     TEST(a_revoked_map_reads_zeros),
     TEST(a_revoke_is_told_apart_from_a_loss),
     TEST(faults_of_others_end_as_they_would_have),
+    TEST(other_faults_in_a_map_are_not_ours),
+    TEST(a_handler_that_mends_its_own_faults_is_called_each_time),
+    TEST(a_handler_that_jumps_out_is_called_each_time),
+    NATIVE_TEST(a_stack_that_overflows_ends_as_it_would_have),
     TEST(a_handler_put_in_front_later_is_passed_again),
     TEST(a_child_process_is_guarded_too),
     NATIVE_TEST(a_child_finds_a_repair_done_or_not_begun),

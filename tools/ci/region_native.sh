@@ -15,7 +15,7 @@ check() { # NAME FLAGS...
         "$root/tests/platform/test_fault_posix.c" "$platform"/{fault,region}_posix.c -o "$work/test_fault"
     for parent in "$work" $shm; do
         "$work/test_region" "$(mktemp -d "$parent/files.XXXXXX")" | tee -a "$work/log"
-        ASAN_OPTIONS=handle_sigbus=0 "$work/test_fault" "$(mktemp -d "$parent/files.XXXXXX")" | tee -a "$work/log"
+        ASAN_OPTIONS=handle_sigbus=0:handle_segv=0 "$work/test_fault" "$(mktemp -d "$parent/files.XXXXXX")" | tee -a "$work/log"
     done
 }
 

@@ -61,7 +61,7 @@ run_tests() {
 check_address() {
     # CPython never frees some allocations; its own allocator would hide overruns between small blocks
     before=(env PYTHONMALLOC=malloc "LD_PRELOAD=$(runtime libasan.so) $(runtime libubsan.so)"
-        ASAN_OPTIONS="detect_leaks=0:handle_sigbus=0:log_path=$findings/asan"
+        ASAN_OPTIONS="detect_leaks=0:handle_sigbus=0:handle_segv=0:log_path=$findings/asan"
         UBSAN_OPTIONS=print_stacktrace=1) # writes to standard error and kills the process
     build -fsanitize=address,undefined -fno-sanitize-recover=all
     must_find heap-buffer-overflow write_past_the_end
@@ -73,7 +73,7 @@ check_thread() {
     local tests log=$work/users.log flags
     # the interpreter is not instrumented, but TSan intercepts the calls that make up its lock
     before=(setarch -R env "LD_PRELOAD=$(runtime libtsan.so)"
-        TSAN_OPTIONS="handle_sigbus=0:report_signal_unsafe=0:suppressions=$root/tools/ci/tsan.supp:print_suppressions=0:log_path=$findings/tsan")
+        TSAN_OPTIONS="handle_sigbus=0:handle_segv=0:report_signal_unsafe=0:suppressions=$root/tools/ci/tsan.supp:print_suppressions=0:log_path=$findings/tsan")
     setarch -R true 2>/dev/null || before=("${before[@]:2}") # not allowed in every container; only some kernels need it
     build -fsanitize=thread
     must_find "data race" race

@@ -1,9 +1,12 @@
-/* fault.h - the guard: what happens when a page of a mapped file vanishes.
+/* fault.h - the guard: what happens when a page of a mapped file vanishes, or a mapping for reading is written to.
  *
  * Another process truncates the file, the disk fills up under a hole, the device fails a read: the next touch of such a
  * page is a SIGBUS, which ends the process.  The guard is a handler for this signal.  It knows what is mapped, puts memory
  * where the page was, marks the mapping as damaged and lets the instruction that faulted go on.  A caller that finds the
  * mark afterwards must not use what it has read.
+ *
+ * A write to a mapping for reading is a SIGSEGV.  On Linux and Windows the page becomes copy-on-write, and the mapping is
+ * marked, too.
  *
  * The handler never replaces a page that can be read, such as a private copy: it asks the system about each page.  Linux
  * before 5.14 and macOS cannot say, so there it replaces only the page that faulted.  A page that can be read again a
@@ -39,15 +42,16 @@ enum {
     FAULT_IO = 4,        /* the device failed: zeros */
     FAULT_UNKNOWN = 8,   /* the file could not be found: zeros */
     FAULT_STORED = 16,   /* a write went to memory that no file stands behind */
-    FAULT_REVOKED = 32   /* nothing was lost, but fault_revoke() has put zeros there: set before it does */
+    FAULT_REVOKED = 32,  /* nothing was lost, but fault_revoke() has put zeros there: set before it does */
+    FAULT_WRITTEN = 64   /* nothing was lost, but a mapping for reading was written to: the file is unchanged */
 };
 
 typedef struct fault_guard fault_guard;
 
-/* Put the handler in front of the one that is installed, if that is another.  It gets the faults that are not ours.
+/* Put the handler in front of those that are installed, if they are others.  They get the faults that are not ours.
  * `notify`, unless NULL, is called each time, inside the handler, in the thread that faulted. */
 int fault_install(void (*notify)(fault_guard *));
-/* Install the previous handler again, if no other has been put in front of ours since. */
+/* Install the previous handlers again, where no other has been put in front of ours since. */
 int fault_uninstall(void);
 
 /* Guard a mapping of a file, made by region_map() with the same arguments.  The handler looks at the file through
@@ -83,15 +87,16 @@ const fault_word *fault_damage(const fault_guard *guard);
 
 typedef struct {
     uint32_t damage;    /* FAULT_ bits */
-    size_t start, stop; /* the bytes of the mapping that are affected: all of them, if writes do not reach the file */
+    size_t start, stop; /* the bytes of the mapping that are affected, in whole pages: all of them, if writes do not reach
+                         * the file */
     char path[4096];    /* terminated; empty if there is none */
 } fault_report;
 /* May be called by `notify`. */
 void fault_describe(fault_guard *guard, fault_report *report);
 
 /* Map the file (`file`: open, for writing if the mapping is for writing) again where pages were lost, write to it what had
- * found no room, and clear the damage.  On failure the damage stays: ENODATA if the file is too short, EINVAL if `file`
- * only appends. */
+ * found no room, drop what was written to a mapping for reading, and clear the damage.  FAULT_WRITTEN alone needs no
+ * file on Linux (REGION_NO_FILE).  On failure the damage stays: ENODATA if the file is too short, EINVAL if `file` only appends. */
 int fault_recover(fault_guard *guard, region_file file);
 
 #endif

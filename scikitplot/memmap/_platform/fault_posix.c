@@ -1,4 +1,4 @@
-/* fault_posix.c - fault.h on Linux, by SIGBUS; on macOS by the same code, compiled and never run. */
+/* fault_posix.c - fault.h on Linux, by SIGBUS and SIGSEGV; on macOS by the same code, compiled and never run. */
 #define _GNU_SOURCE
 #define _DARWIN_C_SOURCE
 #define _FILE_OFFSET_BITS 64
@@ -25,9 +25,6 @@
 
 #ifndef MAP_NORESERVE
 #define MAP_NORESERVE 0
-#endif
-#ifndef SI_KERNEL
-#define SI_KERNEL 0x80 /* Linux: a fault without an address */
 #endif
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
@@ -62,7 +59,7 @@ struct fault_guard {
     uintptr_t failed_up_to;      /* the end of the last window blanked, and its size */
     size_t window;
     uintptr_t tried; /* the page that was last tried again as it is, and how often in a row */
-    uint32_t tries, rescues, repeats;
+    uint32_t tries, growths, repeats;
     uintptr_t first_lost, behind_last;
     fault_guard *next_free;
 };
@@ -80,12 +77,21 @@ static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER; /* never taken by t
 
 static void (*_Atomic notify_user)(fault_guard *);
 
-/* The previous handlers, the last one first; never freed, since one may be running. */
+/* The previous handlers of a signal, the last one first; never freed, since one may be running. */
 typedef struct handler {
     struct sigaction act;
     struct handler *older;
 } handler;
-static handler *_Atomic previous;
+
+static struct handlers {
+    int number;
+    handler *_Atomic previous;
+    /* the last one that was called, in which thread, for which fault that it cannot mend, and whether it sent the signal */
+    handler *_Atomic tried;
+    _Atomic(uintptr_t) thread, address;
+    _Atomic(int) was_sent_again;
+} signals[] = {{.number = SIGBUS}, {.number = SIGSEGV}};
+enum { SIGNALS = sizeof signals / sizeof *signals };
 
 static int sink = -1; /* a sparse file in memory, for writes to a large lost tail, which are never read */
 
@@ -232,12 +238,18 @@ static uint64_t hole_size(const fault_guard *guard, int fd, uint64_t place)
     return (uint64_t)data - place;
 }
 
-/* A hole of a full tmpfs cannot even be read.  Memory replaces it, in windows that grow, since the system limits the number
- * of mappings.  A copy-on-write mapping may have a private copy of a page where the file has a hole by now. */
+/* How many bytes to change at a time: more and more, since the system limits the number of mappings. */
+static uint64_t growing_window(fault_guard *guard)
+{
+    uint32_t doublings = guard->growths++ / 16;
+    return (uint64_t)page_size() << (doublings < 30 ? doublings : 30);
+}
+
+/* A hole of a full tmpfs cannot even be read: memory replaces it.  A copy-on-write mapping may have a private copy of a page
+ * where the file has a hole by now. */
 static int repair_hole(fault_guard *guard, int fd, uintptr_t page)
 {
-    uint32_t doublings = guard->rescues++ / 16;
-    uint64_t window = (uint64_t)page_size() << (doublings < 30 ? doublings : 30);
+    uint64_t window = growing_window(guard);
     uint64_t hole = hole_size(guard, fd, place_in_file(guard, page));
     if (window > hole) window = hole & ~(uint64_t)(page_size() - 1);
     if (window < page_size()) window = page_size();
@@ -275,6 +287,19 @@ static int repair_blank(fault_guard *guard, uintptr_t page)
     to = guard->failed_up_to = unreadable_up_to(page, next_lost(guard, page, to));
     if (!mark(guard, &guard->blanked, page, to) || !put_memory(guard, page, to)) return 0;
     note_lost(guard, page, to);
+    return 1;
+}
+
+/* A write to a mapping for reading: where it is private (see region_map()), its pages become copy-on-write, in windows that
+ * are aligned, because the next write may be behind this one or before it. */
+static int allow_writes(fault_guard *guard, uintptr_t page)
+{
+    uint64_t window = growing_window(guard);
+    uintptr_t from = page - (uintptr_t)((page - guard->first) % window);
+    uintptr_t to = guard->end - from < window ? guard->end : from + (uintptr_t)window;
+    if (mprotect((void *)from, to - from, PROT_READ | PROT_WRITE)) return 0;
+    note_lost(guard, from, to);
+    guard->damage |= FAULT_WRITTEN;
     return 1;
 }
 
@@ -343,6 +368,28 @@ static int was_store(const fault_guard *guard, const void *context)
 #endif
 }
 
+/* Whether a fault is a write to memory that may only be read.  Execution is refused in the same way: some systems tell it
+ * apart by where it happened; elsewhere it faults again until SAME_FAULT_LIMIT. */
+static int was_refused(const fault_guard *guard, int number, const siginfo_t *info, const void *context)
+{
+    if (guard->intent != REGION_READ || number != SIGSEGV || info->si_code != SEGV_ACCERR) return 0;
+#if defined(__linux__) && (defined(__x86_64__) || defined(__i386__))
+    return was_store(guard, context);
+#else
+#if defined(__linux__) && defined(__aarch64__)
+    uintptr_t at = (uintptr_t)((const ucontext_t *)context)->uc_mcontext.pc;
+#elif defined(__linux__) && defined(__riscv)
+    uintptr_t at = (uintptr_t)((const ucontext_t *)context)->uc_mcontext.__gregs[REG_PC];
+#elif defined(__linux__) && defined(__s390x__)
+    uintptr_t at = (uintptr_t)((const ucontext_t *)context)->uc_mcontext.psw.addr;
+#else
+    uintptr_t at = 0;
+    (void)context;
+#endif
+    return at < guard->first || at >= guard->end;
+#endif
+}
+
 /* The file behind a guard, open: its own, or that at its path, if it is the same still. */
 static int open_file(const fault_guard *guard, struct stat *st)
 {
@@ -396,14 +443,16 @@ static outcome replace_page(fault_guard *guard, uintptr_t page, int stored)
     return REPLACED;
 }
 
-static int repair(uintptr_t address, const void *context)
+static int repair(int number, const siginfo_t *info, const void *context)
 {
+    uintptr_t address = (uintptr_t)info->si_addr, page = address & ~(page_size() - 1);
     fault_guard *guard = find(address);
     if (!guard) return 0;
-    uintptr_t page = address & ~(page_size() - 1);
     outcome found = REPLACED;
     lock(guard);
     if (guard->repeats++ > SAME_FAULT_LIMIT) found = NOT_REPAIRED;
+    else if (was_refused(guard, number, info, context)) found = allow_writes(guard, page) ? REPLACED : NOT_REPAIRED;
+    else if (number == SIGSEGV) found = NOT_REPAIRED;
     else if (!is_lost(guard, page)) found = replace_page(guard, page, was_store(guard, context));
     /* else another thread was first */
     unlock(guard);
@@ -416,51 +465,53 @@ static int repair(uintptr_t address, const void *context)
 /* --- faults of others --------------------------------------------------------------------------------------------- */
 
 /* Ask for the default action.  A fault happens again when the handler returns, with its true context in the core. */
-static void let_it_end(int is_fault)
+static void let_it_end(int number, int is_fault)
 {
     struct sigaction act = {.sa_handler = SIG_DFL};
     sigset_t only;
-    sigaction(SIGBUS, &act, NULL);
+    sigaction(number, &act, NULL);
     if (is_fault) return;
-    raise(SIGBUS);
+    raise(number);
     sigemptyset(&only);
-    sigaddset(&only, SIGBUS);
+    sigaddset(&only, number);
     pthread_sigmask(SIG_UNBLOCK, &only, NULL);
 }
 
-/* Each previous handler is called once per thread and address, the last one first: most print something and return, or
- * send the signal again for the handlers before them. */
-static void pass_on(int number, siginfo_t *info, void *context, int is_fault)
+/* The last of the previous handlers is called.  Most print something, then return or send the signal again for the handlers
+ * before them: these come next.  One that is told the address may have mended the fault, as runtimes do, and is called each
+ * time: the same address may fault again later. */
+static void pass_on(struct handlers *its, siginfo_t *info, void *context, int is_fault)
 {
-    static _Atomic(uintptr_t) last_address, last_thread;
-    static _Atomic(int) was_sent_again;
-    static handler *_Atomic tried;
     uintptr_t address = (uintptr_t)info->si_addr, thread = (uintptr_t)pthread_self();
-    int again = atomic_exchange(&last_thread, thread) == thread;
-    again &= is_fault ? atomic_exchange(&last_address, address) == address : atomic_exchange(&was_sent_again, 0);
-    handler *other = atomic_load(again ? &tried : &previous);
+    int again = is_fault ? its->address == address : atomic_exchange(&its->was_sent_again, 0);
+    again &= its->thread == thread;
+    handler *other = atomic_load(again ? &its->tried : &its->previous);
     if (again && other) other = other->older;
-    atomic_store(&tried, other);
+    its->tried = other;
     if (!other || other->act.sa_handler == SIG_DFL) {
-        let_it_end(is_fault);
+        let_it_end(its->number, is_fault);
         return;
     }
     if (other->act.sa_handler == SIG_IGN) {
-        if (is_fault) let_it_end(1); /* a fault cannot be ignored */
+        if (is_fault) let_it_end(its->number, 1); /* a fault cannot be ignored */
         return;
     }
-    if (other->act.sa_flags & SA_SIGINFO) other->act.sa_sigaction(number, info, context);
-    else other->act.sa_handler(number);
+    int may_mend = (other->act.sa_flags & SA_SIGINFO) != 0;
+    if (is_fault) its->address = UINTPTR_MAX; /* in case it jumps out */
+    if (may_mend) other->act.sa_sigaction(its->number, info, context);
+    else other->act.sa_handler(its->number);
     sigset_t waiting;
     sigpending(&waiting);
-    was_sent_again = sigismember(&waiting, SIGBUS) == 1;
+    its->was_sent_again = sigismember(&waiting, its->number) == 1;
+    if (is_fault && !may_mend) its->address = address;
+    its->thread = thread;
 }
 
 static void on_fault(int number, siginfo_t *info, void *context)
 {
     int error = errno;
-    int is_fault = info->si_code > 0 && info->si_code != SI_KERNEL;
-    if (!is_fault || !repair((uintptr_t)info->si_addr, context)) pass_on(number, info, context, is_fault);
+    int is_fault = info->si_code > 0; /* one without an address has 0 */
+    if (!is_fault || !repair(number, info, context)) pass_on(&signals[number == SIGSEGV], info, context, is_fault);
     errno = error;
 }
 
@@ -496,30 +547,37 @@ static void in_child(void)
 
 static int is_ours(const struct sigaction *act) { return act->sa_flags & SA_SIGINFO && act->sa_sigaction == on_fault; }
 
-static int put_in_front(void)
+static int put_in_front(struct handlers *its)
 {
     struct sigaction now, act = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
-    if (sigaction(SIGBUS, NULL, &now)) return errno;
+    if (sigaction(its->number, NULL, &now)) return errno;
     if (is_ours(&now)) return 0;
-    handler *last = atomic_load(&previous);
+    handler *last = atomic_load(&its->previous);
     if (!last || last->act.sa_sigaction != now.sa_sigaction) { /* else it has only been put in front again */
         handler *other = malloc(sizeof *other);
         if (!other) return ENOMEM;
         *other = (handler){now, last};
-        atomic_store(&previous, other); /* first: ours may run at once */
+        atomic_store(&its->previous, other); /* first: ours may run at once */
     }
     act.sa_sigaction = on_fault;
     sigfillset(&act.sa_mask); /* nothing comes in between while the lock of a guard is held */
-    return sigaction(SIGBUS, &act, NULL) ? errno : 0;
+    return sigaction(its->number, &act, NULL) ? errno : 0;
+}
+
+static int is_in_front(void)
+{
+    struct sigaction now;
+    for (int i = 0; i < SIGNALS; i++)
+        if (sigaction(signals[i].number, NULL, &now) || !is_ours(&now)) return 0;
+    return 1;
 }
 
 int fault_install(void (*notify)(fault_guard *))
 {
     static int is_prepared;
-    struct sigaction now;
+    int error = 0;
     atomic_store(&notify_user, notify);
-    if (sigaction(SIGBUS, NULL, &now)) return errno;
-    if (is_ours(&now)) return 0;
+    if (is_in_front()) return 0;
     pthread_mutex_lock(&registry);
     if (!is_prepared) {
         is_prepared = 1;
@@ -532,7 +590,7 @@ int fault_install(void (*notify)(fault_guard *))
         }
 #endif
     }
-    int error = put_in_front();
+    for (int i = 0; i < SIGNALS && !error; i++) error = put_in_front(&signals[i]);
     pthread_mutex_unlock(&registry);
     return error;
 }
@@ -540,9 +598,11 @@ int fault_install(void (*notify)(fault_guard *))
 int fault_uninstall(void)
 {
     struct sigaction now;
-    if (sigaction(SIGBUS, NULL, &now)) return errno;
-    if (!is_ours(&now)) return 0;
-    return sigaction(SIGBUS, &atomic_load(&previous)->act, NULL) ? errno : 0;
+    for (int i = 0; i < SIGNALS; i++) {
+        if (sigaction(signals[i].number, NULL, &now)) return errno;
+        if (is_ours(&now) && sigaction(signals[i].number, &atomic_load(&signals[i].previous)->act, NULL)) return errno;
+    }
+    return 0;
 }
 
 static fault_guard *take_guard(void)
@@ -582,7 +642,7 @@ static void reset(fault_guard *guard)
     guard->failed_up_to = guard->behind_last = 0;
     guard->first_lost = UINTPTR_MAX;
     guard->tried = 0;
-    guard->rescues = guard->repeats = 0;
+    guard->growths = guard->repeats = 0;
     guard->damage = 0;
 }
 
@@ -729,20 +789,27 @@ static int can_read(const fault_guard *guard, int fd)
 
 static int map_again(const fault_guard *guard, int fd, uintptr_t from, uintptr_t to)
 {
-    int flags = MAP_FIXED | (guard->intent == REGION_COPY ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED);
     if (from == to) return 0;
-    return mmap((void *)from, to - from, protection(guard), flags, fd, (off_t)place_in_file(guard, from)) == MAP_FAILED
-               ? errno
-               : 0;
+    return region_map_again(fd, guard->intent, place_in_file(guard, from), to - from, (void *)from);
+}
+
+/* Locked pages are not dropped: the caller locks them again. */
+static int drop_written(const fault_guard *guard)
+{
+    void *first = (void *)guard->first;
+    size_t size = guard->end - guard->first;
+    return munlock(first, size) || mprotect(first, size, PROT_READ) || madvise(first, size, MADV_DONTNEED) ? errno : 0;
 }
 
 static int recover(fault_guard *guard, int fd)
 {
     struct stat st;
+    int error = guard->damage & FAULT_WRITTEN ? drop_written(guard) : 0;
+    if (error || guard->damage == FAULT_WRITTEN) return error;
     if (fstat(fd, &st)) return errno;
     uint64_t end = place_in_file(guard, guard->end), size = (uint64_t)st.st_size;
     if ((size + page_size() - 1) / page_size() * page_size() < end) return ENODATA;
-    int error = guard->intent == REGION_WRITE ? write_back(guard, fd, size) : 0;
+    error = guard->intent == REGION_WRITE ? write_back(guard, fd, size) : 0;
     if (error) return error;
     if (!can_read(guard, fd)) return EIO;
     if (guard->is_private) return map_again(guard, fd, guard->first, guard->end);

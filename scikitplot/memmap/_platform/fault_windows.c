@@ -3,6 +3,8 @@
  * Windows refuses to truncate a file that is mapped.  What remains is a network drive or a removable medium that fails, or
  * a disk that is full under a sparse file: EXCEPTION_IN_PAGE_ERROR.  Memory cannot be put into the middle of a view, so
  * the instruction that faulted cannot go on.  Only fault_run() and fault_copy(), which can end early, are guarded.
+ *
+ * A write to a mapping for reading is an EXCEPTION_ACCESS_VIOLATION, after which the instruction does go on.
  */
 #include "fault.h"
 
@@ -15,6 +17,9 @@ struct fault_guard {
     uintptr_t start, stop; /* the bytes that were asked for; both 0 while the guard is free or pauses */
     fault_word damage;
     uintptr_t first_lost, behind_last;
+    region_intent intent;
+    uint64_t offset; /* of `start` in the file */
+    uint32_t growths;
     char *path;
     fault_guard *next, *next_free;
 };
@@ -23,6 +28,7 @@ struct fault_guard {
 static fault_guard *guards, *free_guards;
 static SRWLOCK registry = SRWLOCK_INIT; /* never held while mapped memory is touched */
 static void *installed;
+static void (*_Atomic notify_user)(fault_guard *);
 
 static fault_guard *find(uintptr_t address)
 {
@@ -68,9 +74,45 @@ static int copies(void *to, const void *from, size_t size) { return !fault_run(m
 
 void fault_copy(void *to, const void *from, size_t size) { copies(to, from, size); }
 
+static void note_lost(fault_guard *guard, uintptr_t from, uintptr_t to)
+{
+    if (from < guard->first_lost) guard->first_lost = from;
+    if (to > guard->behind_last) guard->behind_last = to;
+}
+
+/* The pages of a mapping for reading become copy-on-write, ever more of them at a time. */
+static int allow_writes(fault_guard *guard, uintptr_t page)
+{
+    uint32_t doublings = guard->growths++ / 16;
+    uint64_t window = (uint64_t)region_page_size() << (doublings < 30 ? doublings : 30);
+    uintptr_t first = guard->start & ~(uintptr_t)(region_page_size() - 1);
+    uintptr_t from = page - (uintptr_t)((page - first) % window);
+    uintptr_t to = guard->stop - from < window ? guard->stop : from + (uintptr_t)window;
+    DWORD before, writable = guard->damage & FAULT_REVOKED ? PAGE_READWRITE : PAGE_WRITECOPY; /* zeros are no view */
+    if (!VirtualProtect((void *)from, to - from, writable, &before)) return 0;
+    note_lost(guard, from, (to + region_page_size() - 1) & ~(uintptr_t)(region_page_size() - 1));
+    guard->damage |= FAULT_WRITTEN;
+    return 1;
+}
+
+static LONG on_write(uintptr_t address)
+{
+    AcquireSRWLockExclusive(&registry);
+    fault_guard *guard = find(address);
+    int allowed = guard && guard->intent == REGION_READ &&
+                  allow_writes(guard, address & ~(uintptr_t)(region_page_size() - 1));
+    ReleaseSRWLockExclusive(&registry);
+    if (!allowed) return EXCEPTION_CONTINUE_SEARCH;
+    void (*notify)(fault_guard *) = notify_user;
+    if (notify) notify(guard);
+    return EXCEPTION_CONTINUE_EXECUTION;
+}
+
 static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
 {
     const EXCEPTION_RECORD *record = fault->ExceptionRecord;
+    if (record->ExceptionCode == EXCEPTION_ACCESS_VIOLATION && record->ExceptionInformation[0] == 1)
+        return on_write(record->ExceptionInformation[1]);
     if (record->ExceptionCode != EXCEPTION_IN_PAGE_ERROR) return EXCEPTION_CONTINUE_SEARCH;
     const CONTEXT *there = TlsGetValue(landing);
     if (!there) return EXCEPTION_CONTINUE_SEARCH;
@@ -78,8 +120,7 @@ static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
     AcquireSRWLockExclusive(&registry);
     fault_guard *guard = find(address);
     if (guard) {
-        if (page < guard->first_lost) guard->first_lost = page;
-        if (page >= guard->behind_last) guard->behind_last = page + region_page_size();
+        note_lost(guard, page, page + region_page_size());
         guard->damage |= FAULT_IO | (record->ExceptionInformation[0] == 1 ? FAULT_STORED : 0);
     }
     ReleaseSRWLockExclusive(&registry);
@@ -90,10 +131,10 @@ static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
 
 int fault_install(void (*notify)(fault_guard *))
 {
-    (void)notify; /* callers of fault_copy() check the damage afterwards */
+    notify_user = notify; /* of writes; callers of fault_copy() check the damage afterwards */
     AcquireSRWLockExclusive(&registry);
     if (landing == TLS_OUT_OF_INDEXES) landing = TlsAlloc();
-    if (!installed && landing != TLS_OUT_OF_INDEXES) installed = AddVectoredExceptionHandler(0, on_fault);
+    if (!installed && landing != TLS_OUT_OF_INDEXES) installed = AddVectoredExceptionHandler(1, on_fault);
     int error = installed ? 0 : ERROR_NOT_ENOUGH_MEMORY;
     ReleaseSRWLockExclusive(&registry);
     return error;
@@ -116,6 +157,7 @@ static void reset(fault_guard *guard)
     guard->damage = 0;
     guard->first_lost = UINTPTR_MAX;
     guard->behind_last = 0;
+    guard->growths = 0;
 }
 
 static void set_range(fault_guard *guard, void *address, size_t size)
@@ -128,7 +170,7 @@ static void set_range(fault_guard *guard, void *address, size_t size)
 int fault_watch(void *address, size_t size, region_file file, int shares_position, const char *path,
                 const region_info *info, region_intent intent, uint64_t offset, fault_guard **result)
 {
-    (void)file, (void)shares_position, (void)info, (void)intent, (void)offset;
+    (void)file, (void)shares_position, (void)info;
     AcquireSRWLockExclusive(&registry);
     fault_guard *guard = free_guards;
     if (guard) free_guards = guard->next_free;
@@ -138,6 +180,8 @@ int fault_watch(void *address, size_t size, region_file file, int shares_positio
     }
     if (guard) {
         guard->path = path ? _strdup(path) : NULL;
+        guard->intent = intent;
+        guard->offset = offset;
         set_range(guard, address, size);
     }
     ReleaseSRWLockExclusive(&registry);
@@ -194,7 +238,10 @@ void fault_describe(fault_guard *guard, fault_report *report)
 /* Lost pages are still those of the file: see whether they can be read by now. */
 int fault_recover(fault_guard *guard, region_file file)
 {
-    (void)file;
+    if (guard->damage & FAULT_WRITTEN) { /* pages that were copied stay so until they are unmapped */
+        int error = region_map_again(file, REGION_READ, guard->offset, guard->stop - guard->start, (void *)guard->start);
+        if (error) return error;
+    }
     uintptr_t end = guard->behind_last < guard->stop ? guard->behind_last : guard->stop;
     for (uintptr_t page = guard->first_lost; page < end; page += region_page_size()) {
         char byte;

@@ -31,7 +31,7 @@ typedef struct {
 } region_info;
 
 typedef enum {
-    REGION_READ,  /* pages are read-only, and shared with the file */
+    REGION_READ,  /* pages are read-only, and those of the file */
     REGION_WRITE, /* writes reach the file */
     REGION_COPY   /* copy-on-write: writes go to private copies of the pages; the file never changes */
 } region_intent;
@@ -73,6 +73,9 @@ int region_directory_sync(const char *path);
 /* Map `size` bytes of a file from `offset` on; `*address` is where byte `offset` is seen.  The file must have them:
  * Windows refuses to map beyond its end, POSIX maps pages that cannot be touched. */
 int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address);
+/* Map the same again in the place of the whole, or on POSIX a part, of a mapping.  On Windows no other thread may use the
+ * memory meanwhile, and on failure the range may be left unmapped, but taken. */
+int region_map_again(region_file file, region_intent intent, uint64_t offset, size_t size, void *address);
 /* Map zero-filled memory; `shared`: with the children of a later fork.  Much private memory is in huge pages where the
  * system has them, until region_advise(REGION_RANDOM). */
 int region_map_anonymous(size_t size, int shared, void **address);

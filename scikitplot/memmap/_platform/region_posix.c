@@ -249,8 +249,16 @@ static int map_pages(void *where, size_t size, int protection, int flags, region
     return 0;
 }
 
-int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address)
+/* region_map(), with byte `offset` at `where` or anywhere (NULL).
+ * A private mapping that is only read has the pages of the file, on Linux: what others write is seen.  The guard (fault.h)
+ * can make its pages copy-on-write. */
+static int map_at(region_file file, region_intent intent, uint64_t offset, size_t size, char *where, void **address)
 {
+#ifdef __linux__
+    int is_private = intent != REGION_WRITE;
+#else
+    int is_private = intent == REGION_COPY;
+#endif
     size_t extra = (size_t)(offset & page_mask());
     void *base = NULL;
     if (!size) {
@@ -258,10 +266,22 @@ int region_map(region_file file, region_intent intent, uint64_t offset, size_t s
         return 0;
     }
     if (size > SIZE_MAX - extra) return ENOMEM;
-    int error = map_pages(NULL, size + extra, intent == REGION_READ ? PROT_READ : PROT_READ | PROT_WRITE,
-                          intent == REGION_COPY ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED, file, offset - extra, &base);
+    int error = map_pages(where ? where - extra : NULL, size + extra,
+                          intent == REGION_READ ? PROT_READ : PROT_READ | PROT_WRITE,
+                          (is_private ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED) | (where ? MAP_FIXED : 0), file,
+                          offset - extra, &base);
     if (!error) *address = (char *)base + extra;
     return error;
+}
+
+int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address)
+{
+    return map_at(file, intent, offset, size, NULL, address);
+}
+
+int region_map_again(region_file file, region_intent intent, uint64_t offset, size_t size, void *address)
+{
+    return map_at(file, intent, offset, size, address, &address);
 }
 
 static void offer_huge_pages(void *address, size_t size)

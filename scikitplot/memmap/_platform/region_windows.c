@@ -348,6 +348,21 @@ static int map_private(size_t size, void **address)
     return 0;
 }
 
+/* What may fail is tried at another place first. */
+int region_map_again(region_file file, region_intent intent, uint64_t offset, size_t size, void *address)
+{
+    void *elsewhere, *again;
+    if (!size) return 0;
+    int error = map_at(file, intent, offset, size, NULL, &elsewhere);
+    if (error) return error;
+    region_unmap(elsewhere, size);
+    error = region_unmap(address, size);
+    if (error) return error;
+    error = map_at(file, intent, offset, size, address, &again);
+    if (error) VirtualAlloc(address, size, MEM_RESERVE, PAGE_NOACCESS); /* no other memory shall take the place */
+    return error;
+}
+
 /* Zero-filled memory; a name without "Global\\" is seen within the user's session. */
 static HANDLE make_section(size_t size, const wchar_t *name)
 {
