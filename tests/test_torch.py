@@ -100,6 +100,35 @@ def test_what_torch_changes_in_place_stays_in_a_private_map(make_file):
     assert path.read_bytes() == bytes(4096)
 
 
+@pytest.mark.parametrize("size", [16, 1 << 20], ids=["one thread", "its threads"])
+def test_torch_that_changes_a_read_only_map_in_place_gets_the_error(run_python, size):
+    out = run_python(f"""
+import warnings
+import numpy as np
+import torch
+from scikitplot.memmap import DamagedError, MemMap
+warnings.simplefilter("ignore", UserWarning)  # torch's own, that the array is read-only
+array = np.arange({size}, dtype="<f4")
+array.tofile("data.bin")
+mm = MemMap.open("data.bin", dtype="<f4")
+tensor = torch.from_numpy(mm[...])
+try:
+    tensor.add_(1)
+except DamagedError as error:
+    assert "Something wrote to bytes 0:" in str(error) and 'mode="c"' in str(error)
+    error.__traceback__ = None
+else:
+    raise SystemExit("no error")
+assert mm.damaged and np.array_equal(np.fromfile("data.bin", "<f4"), array)
+mm.recover()
+assert np.array_equal(tensor.numpy(), array) and np.array_equal(mm[...], array)
+del tensor
+mm.close()
+print("done")
+""")
+    assert out == "done"
+
+
 @pytest.mark.parametrize("options", ["", "shuffle=True", "num_workers=2", "collate_fn=torch.from_numpy"])
 def test_a_map_is_a_dataset_whose_batches_are_gathered(load, options):
     load(f"""

@@ -16,10 +16,7 @@ REASONS = {
     WRITTEN: (errno.EACCES, 'something wrote to a map opened with "r", whose file is unchanged'),
 }
 WAY_OUT = "Bytes read from there are not those of the file: restore the file, then call recover()"
-
-WRITTEN_WAY_OUT = (
-    'The file is unchanged: open it with mode="c" or hand out a copy. recover() drops what was written'
-)
+WRITTEN_WAY_OUT = 'The file is unchanged: open it with mode="c" or hand out a copy. recover() drops what was written'
 
 
 class DamagedError(OSError):

@@ -1,4 +1,4 @@
-"""Guard: keeps the process alive when a page of a mapped file is lost or a read-only one written, and has the error raised.
+"""Guard: keeps the process alive when a page of a map is lost, or a read-only one written, and has the error raised.
 
 Only this module is linked with the fault layer (fault.h): a second copy would have its own registry of mappings.
 """

@@ -99,7 +99,7 @@ class MemMap(MapCore):
     closed : bool
         Whether the map is closed. All attributes still work then.
     damaged : bool
-        Whether pages were lost. Calls that need data then raise `DamagedError`.
+        Whether pages were lost, or C code wrote to a read-only map. Calls that need data then raise `DamagedError`.
 
     Examples
     --------
@@ -842,7 +842,7 @@ class MemMap(MapCore):
         Raises
         ------
         DamagedError
-            If pages were lost, or the file has become shorter than the map.
+            If the map is damaged, or the file has become shorter than the map.
         OSError
             If the file was removed or replaced by another one. The map itself is whole, and not damaged.
         ValueError
@@ -866,7 +866,8 @@ class MemMap(MapCore):
     def recover(self) -> None:
         """Map the file again under lost pages, and write to the file what had found no room on the disk.
 
-        Does nothing if the map is not damaged. No other thread may write to the map during the call.
+        What C code wrote to a read-only map is dropped. Does nothing if the map is not damaged. No other thread may
+        write to the map during the call.
 
         Raises
         ------

@@ -309,7 +309,7 @@ cdef class Region:
             release(self)
 
     def recover(self):
-        """Map the file again in place of lost pages, and drop writes to a read-only map. Raise `DamagedError` on failure."""
+        """Map lost pages again, and drop writes to a read-only map. Raise `DamagedError` if that fails."""
         cdef Region root = self.root()
         cdef File file = self.file
         cdef int code = 0
