@@ -186,6 +186,27 @@ except OSError as error:
     assert leftovers() == before
 
 
+@pytest.mark.linux
+@pytest.mark.native
+@pytest.mark.parametrize("path", ["/proc/cpuinfo", "/proc/self/maps", "/proc/kmsg", "/sys/kernel/uevent_seqnum"])
+@pytest.mark.parametrize("how", [{}, {"shape": 0}, {"mode": "c"}, {"mode": "w+", "shape": 3}], ids=str)
+def test_a_file_of_proc_or_sys_is_refused_at_once_by_name_and_kind(path, how):
+    if not os.path.exists(path):
+        pytest.skip(f"no {path} in this system")
+    with pytest.raises(OSError, match=r"not a generated one, whose size says nothing|Permission denied") as caught:
+        MemMap.open(path, **how)
+    assert caught.value.filename == path
+    assert os.geteuid() or "generated" in str(caught.value)
+
+
+@pytest.mark.linux
+def test_an_open_file_of_proc_is_refused_too_and_not_read():
+    with open("/proc/self/status", "rb") as file:
+        with pytest.raises(OSError, match="not a generated one"):
+            MemMap.open(file)
+        assert file.tell() == 0
+
+
 # ---- permissions
 
 

@@ -7,10 +7,10 @@ from libc.stdint cimport uint64_t
 from libc.string cimport strlen
 
 from .libregion cimport (
-    REGION_DEVICE, REGION_DIRECTORY, REGION_FIFO, REGION_NO_FILE, REGION_REGULAR, REGION_SOCKET, region_directory_sync,
-    region_error_text, region_file, region_file_close, region_file_create, region_file_create_nameless,
-    region_file_info, region_file_link, region_file_open, region_file_reopen, region_file_resize, region_info,
-    region_kind, region_path_info,
+    REGION_DEVICE, REGION_DIRECTORY, REGION_FIFO, REGION_GENERATED, REGION_NO_FILE, REGION_REGULAR, REGION_SOCKET,
+    region_directory_sync, region_error_text, region_file, region_file_close, region_file_create,
+    region_file_create_nameless, region_file_info, region_file_link, region_file_open, region_file_reopen,
+    region_file_resize, region_file_sync, region_file_write, region_info, region_kind, region_path_info,
 )
 
 from ._limits import explain_descriptors
@@ -20,6 +20,7 @@ cdef extern from "Python.h":
 
 cdef dict KINDS = {
     REGION_DIRECTORY: "directory", REGION_FIFO: "FIFO", REGION_SOCKET: "socket", REGION_DEVICE: "device",
+    REGION_GENERATED: "generated one, whose size says nothing (/proc, /sys): read it, and map a copy",
 }
 
 
@@ -197,6 +198,22 @@ cdef class File:
             code = region_file_resize(self.handle, size, sparse)
         check(code, self.path)
         check(region_file_info(self.handle, &self.last_info), self.path)
+
+    def write(self, uint64_t offset, bytes data not None):
+        """Write bytes. Those within a page stay old or become new if this process is killed meanwhile."""
+        cdef const char *raw = data
+        cdef size_t size = len(data)
+        cdef int code
+        with nogil:
+            code = region_file_write(self.handle, offset, raw, size)
+        check(code, self.path)
+
+    def sync(self):
+        """Make all that was written survive a power cut."""
+        cdef int code
+        with nogil:
+            code = region_file_sync(self.handle)
+        check(code, self.path)
 
     cpdef void close(self) noexcept:
         cdef region_file handle

@@ -13,6 +13,7 @@ cdef extern from "_platform/region.h" nogil:
         REGION_FIFO
         REGION_SOCKET
         REGION_DEVICE
+        REGION_GENERATED
 
     ctypedef struct region_info:
         region_kind kind
@@ -42,6 +43,8 @@ cdef extern from "_platform/region.h" nogil:
     int region_file_reopen(region_file file, bint writable, region_file *own, bint *shares_position)
     int region_file_info(region_file file, region_info *info)
     int region_file_resize(region_file file, uint64_t size, int sparse)
+    int region_file_write(region_file file, uint64_t offset, const void *bytes, size_t size)
+    int region_file_sync(region_file file)
     int region_file_close(region_file file)
     int region_directory_sync(const char *path)
 

@@ -332,6 +332,20 @@ static void an_open_file_tells_what_it_is(void)
     CHECK(region_file_close(file) == 0);
 }
 
+#ifdef __linux__
+static void a_generated_file_is_told_from_an_empty_one(void)
+{
+    region_info info;
+    region_file file;
+    CHECK(kind_at(new_file(0)) == REGION_REGULAR);
+    CHECK(kind_at("/proc/self/status") == REGION_GENERATED);
+    CHECK(region_file_open("/proc/self/status", 0, &file) == 0);
+    CHECK(region_file_info(file, &info) == 0);
+    CHECK(info.kind == REGION_GENERATED);
+    CHECK(region_file_close(file) == 0);
+}
+#endif
+
 static void a_missing_file_is_an_error_that_touches_nothing(void)
 {
     const char *paths[] = {new_path(), ""};
@@ -385,6 +399,23 @@ static void a_new_file_is_empty_and_writable(void)
     CHECK(region_unmap(bytes, 3) == 0);
     CHECK(region_file_close(file) == 0);
     CHECK(byte_of_file(path, 0) == 0 && byte_of_file(path, 2) == 9 && byte_of_file(path, 3) == EOF);
+}
+
+static void bytes_are_written_where_they_belong_and_maps_see_them(void)
+{
+    const char *path;
+    region_file file = open_new_file(10000, &path);
+    unsigned char *bytes = map(file, REGION_WRITE, 5, 9000);
+    CHECK(region_file_write(file, 4090, pattern_bytes(100) + 10, 20) == 0); /* over the end of a page */
+    CHECK(!memcmp(bytes + 4085, pattern_bytes(100) + 10, 20));
+    CHECK(byte_of_file(path, 4090) == pattern_bytes(100)[10] && byte_of_file(path, 4109) == pattern_bytes(100)[29]);
+    CHECK(region_file_write(file, 4090, pattern_bytes(5000) + 4090, 20) == 0);
+    CHECK(region_file_write(file, 3, NULL, 0) == 0);
+    CHECK(file_is_pattern(path, 10000));
+    CHECK(region_file_sync(file) == 0 && region_file_sync(REGION_NO_FILE) != 0);
+    CHECK(region_unmap(bytes, 9000) == 0);
+    CHECK(region_file_close(file) == 0);
+    CHECK(region_file_write(REGION_NO_FILE, 0, "x", 1) != 0);
 }
 
 static void create_never_takes_an_existing_file(void)
@@ -1423,10 +1454,14 @@ static const struct {
     TEST(a_path_tells_what_stands_there),
     TEST(a_fifo_never_blocks),
     TEST(an_open_file_tells_what_it_is),
+#ifdef __linux__
+    TEST(a_generated_file_is_told_from_an_empty_one),
+#endif
     TEST(a_missing_file_is_an_error_that_touches_nothing),
     TEST(no_file_is_an_error),
     TEST(a_directory_cannot_be_opened_for_writing),
     TEST(a_new_file_is_empty_and_writable),
+    TEST(bytes_are_written_where_they_belong_and_maps_see_them),
     TEST(create_never_takes_an_existing_file),
     TEST(a_nameless_file_is_complete_when_it_is_seen),
     TEST(identity_is_that_of_the_file),

@@ -21,7 +21,10 @@
 typedef intptr_t region_file; /* an open file: a descriptor on POSIX, a HANDLE on Windows */
 #define REGION_NO_FILE ((region_file)-1)
 
-typedef enum { REGION_REGULAR, REGION_DIRECTORY, REGION_FIFO, REGION_SOCKET, REGION_DEVICE, REGION_OTHER } region_kind;
+/* REGION_GENERATED: the kernel makes its contents up as they are read (/proc, /sys), and its size says nothing. */
+typedef enum {
+    REGION_REGULAR, REGION_DIRECTORY, REGION_FIFO, REGION_SOCKET, REGION_DEVICE, REGION_GENERATED, REGION_OTHER
+} region_kind;
 
 typedef struct {
     region_kind kind;
@@ -64,6 +67,11 @@ int region_file_reopen(region_file file, int writable, region_file *own, int *sh
 int region_file_info(region_file file, region_info *info);
 /* Set the size.  Growing reserves disk space unless `sparse`; if there is not enough, the old size is restored. */
 int region_file_resize(region_file file, uint64_t size, int sparse);
+/* Write all of the bytes, which a process that is killed meanwhile leaves old or new as far as they are in one page.  Not
+ * for a file that region_file_reopen made: this may move its position. */
+int region_file_write(region_file file, uint64_t offset, const void *bytes, size_t size);
+/* Make all that was written to a file survive a power cut. */
+int region_file_sync(region_file file);
 int region_file_close(region_file file);
 /* Make the entries of a directory (a new or renamed file) survive a power cut.  Nothing to do on Windows. */
 int region_directory_sync(const char *path);

@@ -20,6 +20,10 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#endif
 
 #ifndef MAP_NORESERVE
 #define MAP_NORESERVE 0
@@ -75,11 +79,33 @@ static void fill_info(const struct stat *st, region_info *info)
     info->mtime_ns = (int64_t)mtime.tv_sec * 1000000000 + mtime.tv_nsec;
 }
 
+#ifdef __linux__
+/* The files of /proc are empty, those of /sys have the size of a page, and none of them takes any room. */
+static void note_generated(const char *path, int fd, const struct stat *st, region_info *info)
+{
+    struct statfs where;
+    if (!S_ISREG(st->st_mode) || st->st_blocks || (st->st_size && st->st_size != (off_t)region_page_size())) return;
+    if (path ? statfs(path, &where) : fstatfs(fd, &where)) return;
+    switch ((unsigned long)where.f_type) {
+    case PROC_SUPER_MAGIC:
+    case SYSFS_MAGIC:
+    case CGROUP_SUPER_MAGIC:
+    case CGROUP2_SUPER_MAGIC:
+    case DEBUGFS_MAGIC:
+    case TRACEFS_MAGIC:
+    case SECURITYFS_MAGIC: info->kind = REGION_GENERATED;
+    }
+}
+#else
+#define note_generated(path, fd, st, info) ((void)0)
+#endif
+
 int region_path_info(const char *path, region_info *info)
 {
     struct stat st;
     if (stat(path, &st)) return errno;
     fill_info(&st, info);
+    note_generated(path, -1, &st, info);
     return 0;
 }
 
@@ -156,6 +182,7 @@ int region_file_info(region_file file, region_info *info)
     struct stat st;
     if (fstat((int)file, &st)) return errno;
     fill_info(&st, info);
+    note_generated(NULL, (int)file, &st, info);
     return 0;
 }
 
@@ -215,6 +242,20 @@ int region_file_resize(region_file file, uint64_t size, int sparse)
     return error;
 }
 
+int region_file_write(region_file file, uint64_t offset, const void *bytes, size_t size)
+{
+    while (size) {
+        ssize_t written = pwrite((int)file, bytes, size, (off_t)offset);
+        if (written > 0) {
+            bytes = (const char *)bytes + written;
+            offset += (uint64_t)written;
+            size -= (size_t)written;
+        } else if (written == 0) return EIO;
+        else if (errno != EINTR) return errno;
+    }
+    return 0;
+}
+
 int region_file_close(region_file file)
 {
     return close((int)file) && errno != EINTR ? errno : 0; /* after EINTR it is closed all the same */
@@ -228,6 +269,8 @@ static int sync_to_disk(int fd)
 #endif
     return fsync(fd) ? errno : 0;
 }
+
+int region_file_sync(region_file file) { return sync_to_disk((int)file); }
 
 int region_directory_sync(const char *path)
 {

@@ -280,6 +280,23 @@ int region_file_resize(region_file file, uint64_t size, int sparse)
     return sparse ? grow_sparse(handle, size, is_sparse) : grow_reserved(handle, old_size, size, is_sparse);
 }
 
+int region_file_write(region_file file, uint64_t offset, const void *bytes, size_t size)
+{
+    while (size) {
+        DWORD piece = size < (1 << 24) ? (DWORD)size : 1 << 24, written;
+        OVERLAPPED where = {0};
+        where.Offset = (DWORD)offset;
+        where.OffsetHigh = (DWORD)(offset >> 32);
+        if (!WriteFile((HANDLE)file, bytes, piece, &written, &where)) return last_error();
+        bytes = (const char *)bytes + written;
+        offset += written;
+        size -= written;
+    }
+    return 0;
+}
+
+int region_file_sync(region_file file) { return FlushFileBuffers((HANDLE)file) ? 0 : last_error(); }
+
 int region_file_close(region_file file) { return CloseHandle((HANDLE)file) ? 0 : last_error(); }
 
 int region_directory_sync(const char *path)
