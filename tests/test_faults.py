@@ -145,7 +145,7 @@ assert total is None and mm.damaged
 
 @pytest.mark.parametrize("call", [
     "mm[-1]", "mm.read_at(8 * N - 8, 8)", "mm.readinto_at(PAGE, bytearray(9))", "mm.gather([0, N - 1])", "mm[[0, -1]]",
-    "mm[mm[...] > 0]", "mm.to_numpy(copy=True)", "np.asarray(mm, 'f4')", "-1 in mm", "mm.view('u1').sum()", "list(mm)",
+    "mm[mm[:] > 0]", "-1 in mm", "mm.view('u1').sum()", "list(mm)",
 ])  # fmt: skip
 def test_a_method_that_meets_a_lost_page_raises_itself_and_once(survives, call):
     survives(f"""

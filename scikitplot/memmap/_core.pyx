@@ -317,6 +317,12 @@ cdef class MapCore:
             rearm()
         return self.whole_view()
 
+    cdef object verified_view(self):
+        """Return the whole map, if its file still has all of it: what was cut off is lost at the first touch."""
+        check_open(self)
+        self._region.check_size_now()
+        return self.rearmed_view()
+
     cdef object whole_view(self):
         cdef Lease taken = lease(self._region)
         return array(self, taken, self.dtype, self._region.address, self.ndim_, self.dims, self.steps)
@@ -346,7 +352,7 @@ cdef class MapCore:
         cdef bint is_scalar
         cdef int ndim
         if key is Ellipsis:
-            return self.rearmed_view()
+            return self.verified_view()
         if parse(key, &index):
             is_scalar = index.is_scalar and index.axes == self.ndim_
             if is_scalar and self.simple_scalars:
@@ -401,7 +407,7 @@ cdef class MapCore:
         return bool(self.whole_view())
 
     def __array__(self, dtype=None, copy=None):
-        return self.checked(np.array(self.rearmed_view(), dtype=dtype, copy=copy))
+        return self.checked(np.array(self.verified_view(), dtype=dtype, copy=copy))
 
     def to_numpy(self, dtype=None, copy=None):
         """Return the map as an ndarray.
@@ -420,6 +426,8 @@ cdef class MapCore:
 
         Raises
         ------
+        DamagedError
+            If the file has become shorter than the map. ``mm[...]`` and ``np.asarray(mm)`` check that, too.
         ValueError
             If the map is closed, or ``copy=False`` and the dtype demands a copy.
 
@@ -430,7 +438,7 @@ cdef class MapCore:
         ...     mm.to_numpy("f8")
         array([0., 0., 0.])
         """
-        return self.checked(np.array(self.rearmed_view(), dtype=dtype, copy=copy))
+        return self.checked(np.array(self.verified_view(), dtype=dtype, copy=copy))
 
     def memoryview(self):
         """Return a typed memoryview of the map, with its shape, strides and format.

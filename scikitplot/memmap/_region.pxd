@@ -59,6 +59,7 @@ cdef class Region:
     cdef readonly object token      # by which other processes open shared memory
     cdef File memory                # keeps shared memory open
     cdef public bint sparse         # growing reserves no disk space
+    cdef public object header       # of a .npy file that may change its size: see _npy.py
     cdef public shared_int unsynced_name
 
     # its users
@@ -79,6 +80,8 @@ cdef class Region:
     cdef void forget_inherited_locks(self) noexcept
     cdef int raise_unusable(self, Py_ssize_t found) except -1
     cdef int raise_damaged(self) except -1
+    cdef int check_end(self, uint64_t size) except -1
+    cdef int check_size_now(self) except -1
     cdef void unmap(self) noexcept
     cdef void after_fork_in_child(self) noexcept
     cpdef bint close(self) except -1

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from threading import RLock
-from typing import final
+from typing import Any, final
 
 from ._file import File, FileInfo
 from ._modes import Access, Intent
@@ -14,6 +14,7 @@ def map_token(token: str, offset: int, nbytes: int) -> Region: ...
 @final
 class Region:
     sparse: bool
+    header: Any  # see _npy.py
     unsynced_name: int
     @property
     def nbytes(self) -> int: ...

@@ -22,8 +22,8 @@ from .libregion cimport (
     REGION_COPY, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM, REGION_READ, REGION_SEQUENTIAL, REGION_WRITE,
     region_access, region_advise, region_evict, region_file, region_file_info, region_flush, region_info,
     region_intent, region_lock, region_map, region_map_anonymous, region_memory_create, region_memory_map,
-    region_memory_open, region_page_size, region_request, region_residency, region_resize, region_resize_anonymous,
-    region_unlock, region_unmap,
+    region_memory_open, region_page_size, region_path_info, region_request, region_residency, region_resize,
+    region_resize_anonymous, region_unlock, region_unmap,
 )
 
 import time
@@ -299,14 +299,43 @@ cdef class Region:
 
     def check_size(self, current_info):
         """Raise `DamagedError` if the file is too short for the mapping; `current_info()` returns its `FileInfo`."""
-        cdef Py_ssize_t first
         acquire(self)  # keeps other threads from resizing it
         try:
-            first = max(current_info().size - <object>self.offset, 0)
-            if first < self.nbytes:
-                raise DamagedError(*explain(FAULT_TRUNCATED, self.path, first, self.nbytes))
+            self.check_end(current_info().size)
         finally:
             release(self)
+
+    cdef int check_end(self, uint64_t size) except -1:
+        """Raise `DamagedError` if a file of this size is too short for the mapping."""
+        first = max(size - <object>self.offset, 0)
+        if first < self.nbytes:
+            raise DamagedError(*explain(FAULT_TRUNCATED, self.path, first, self.nbytes))
+        return 0
+
+    cdef int check_size_now(self) except -1:
+        """Raise `DamagedError` if the file has become too short for the mapping, and its name still leads to it."""
+        cdef region_info info, mapped
+        cdef Region root
+        cdef bytes name
+        cdef const char *raw
+        cdef File file
+        cdef int code
+        if not self.on_file:
+            return 0
+        file = self.file
+        if file is not None:
+            self.check_size(file.info_now)
+        elif self.path is not None:
+            name = encoded(self.path)
+            raw = name
+            with nogil:  # may be slow on a network file system
+                code = region_path_info(raw, &info)
+            root = self.root()
+            with cython.critical_section(root):
+                mapped = root.last_info
+            if code == 0 and info.device == mapped.device and info.inode == mapped.inode:
+                self.check_end(info.size)
+        return 0
 
     def recover(self):
         """Map lost pages again, and drop writes to a read-only map. Raise `DamagedError` if that fails."""
