@@ -18,6 +18,7 @@ from ._display import count, html, human_size, progress_bar
 from ._file import File
 from ._layout import Layout, Shape, as_tuple, end_of, is_number, resolve
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
+from ._origin import origin_of
 from ._paging import PAGE_SIZE, byte_runs, pages_of
 from ._region import map_anonymous
 
@@ -63,8 +64,8 @@ def open_maps() -> list[MemMap]:
 class MemMap(MapCore):
     r"""An array over a file or over anonymous memory. The system reads a page when the program first touches it.
 
-    `MemMap.open` and `MemMap.anonymous` make maps. A MemMap owns one mapping: ``mm[...]`` is a plain `numpy.ndarray`
-    over the mapped memory. `close`, or the end of a ``with`` block, unmaps it.
+    `MemMap.open`, `MemMap.from_memmap`, `MemMap.anonymous` and `open_npy` make maps. A MemMap owns one mapping:
+    ``mm[...]`` is a plain `numpy.ndarray` over the mapped memory. `close`, or the end of a ``with`` block, unmaps it.
 
     Attributes
     ----------
@@ -303,6 +304,57 @@ class MemMap(MapCore):
         """
         layout = resolve(dtype, shape, order, 0, None, "anonymous memory")
         return MapCore._over(cls, map_anonymous(end_of(layout), shared), layout, MODES["r+"], "normal")
+
+    @classmethod
+    def from_memmap(cls, array: npt.NDArray[Any], *, mode: str | None = None, access: Access = "normal") -> Self:
+        """Map again what a `numpy.memmap` maps: the same bytes of the same file, in the same layout.
+
+        Parameters
+        ----------
+        array : numpy.memmap, or an array over one
+            Also a slice, a transpose or another view, as long as it is contiguous, in either order. On Linux also an
+            array over an `mmap.mmap` of a file.
+        mode : {"r", "r+", "c"}, optional
+            Default: that of the array; ``"r+"`` for ``"w+"``, and ``"r"`` for an array that is not writeable. Private
+            changes of a ``"c"`` array are not in the map.
+        access : {"normal", "random", "sequential"}, default "normal"
+            Intended use of the pages.
+
+        Returns
+        -------
+        MemMap
+            It does not depend on the array, which can be deleted.
+
+        Raises
+        ------
+        TypeError
+            If the array is not over a `numpy.memmap`.
+        ValueError
+            If the array is not contiguous (map the array that it is a part of, and index the map), the mode creates a
+            file, or the file has no name.
+        OSError
+            If the file was removed or replaced, or cannot be opened in this mode.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> from scikitplot.memmap import MemMap
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = os.path.join(folder.name, "table.npy")
+        >>> np.save(path, np.arange(12).reshape(4, 3))
+        >>> with MemMap.from_memmap(np.load(path, mmap_mode="r")[2:]) as mm:
+        ...     print(mm[...])
+        [[ 6  7  8]
+         [ 9 10 11]]
+        >>> folder.cleanup()
+        """
+        if mode is not None and (how := parse_mode(mode)).creates:
+            raise ValueError(f'mode "{how.name}" creates a file, and the one of the array exists: use "r+", "r" or "c"')
+        path, offset, own_mode = origin_of(array)
+        order: Order = "C" if array.flags.c_contiguous else "F"
+        layout: dict[str, Any] = {"dtype": array.dtype, "shape": array.shape, "offset": offset, "order": order}
+        return cls.open(path, own_mode if mode is None else mode, access=access, **layout)
 
     # --------------------------------------------------------------------------------------------- attributes
 
