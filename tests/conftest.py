@@ -53,7 +53,7 @@ PLATFORMS = {
     ),
     "consumers": (
         HAS_CONSUMERS and not EMULATOR and not SANITIZED,
-        "needs pyarrow, dask or matplotlib, which are installed on 64-bit Linux, with a GIL and no sanitizer, only",
+        "needs the group consumers, which is installed on 64-bit Linux, with a GIL and no sanitizer, only",
     ),
     "torch": (importlib.util.find_spec("torch") is not None, "needs torch, with which tools/ci/torch.sh runs it"),
 }
@@ -72,6 +72,7 @@ ALONE = {
     "test_threads": "starts threads of its own",
     "test_interop": "has one file for all threads",
     "test_lifetime": "closes maps, and counts who uses them",
+    "test_npy": "has one file for all threads",
     "test_paging": "looks at what the system keeps in memory",
     "test_region": "counts who uses a map",
     "test_rights": "changes what all would share",

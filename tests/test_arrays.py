@@ -1,5 +1,6 @@
 """Indexing, conversion, views, windows and gather: what a map gives is what an ndarray would give."""
 
+import os
 import pickle
 import re
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from strategies import DTYPE_CASES, as_ndarray, random_items, same_values
 
-from scikitplot.memmap import MemMap, batches, open_maps
+from scikitplot.memmap import DamagedError, MemMap, batches, open_maps, open_npy
 
 SHAPE = (6, 4, 5)
 CUBE = np.arange(120, dtype="<i4").reshape(SHAPE)
@@ -569,3 +570,55 @@ def test_map_has_no_buffer_slot(line):
 def test_an_empty_slice_has_the_strides_of_the_map(key):
     with MemMap.anonymous((5, 2), dtype="<i4") as mm:
         assert mm[key].strides == mm[...][key].strides
+
+
+# ------------------------------------------------------------------------------------------- files that were cut off
+
+
+WHOLE = {
+    "mm[...]": lambda mm: mm[...],
+    "np.asarray": np.asarray,
+    "np.asarray of another dtype": lambda mm: np.asarray(mm, "f8"),
+    "to_numpy": lambda mm: mm.to_numpy(),
+    "to_numpy of another dtype": lambda mm: mm.to_numpy("f8"),
+    "to_numpy, copied": lambda mm: mm.to_numpy(copy=True),
+    "to_numpy of a window": lambda mm: mm.window(1, None).to_numpy(),
+}
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("through", ["path", "file object"])
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+@pytest.mark.parametrize("call", WHOLE.values(), ids=WHOLE)
+def test_all_of_a_file_that_was_cut_is_a_damaged_error_before_a_page_is_lost(make_file, call, mode, through):
+    path = make_file(bytes(range(100)) * 100)
+    with open(path, "r+b") as file, MemMap.open(path if through == "path" else file, mode) as mm:
+        assert len(call(mm)) >= 9999
+        os.truncate(path, 5000)
+        with pytest.raises(DamagedError, match="Bytes (4999|5000):") as caught:
+            call(mm)
+        assert caught.value.filename == str(path)
+        assert not mm.damaged
+        assert mm[4999] == 99
+        os.truncate(path, 10_000)
+        assert len(call(mm)) >= 9999
+
+
+@pytest.mark.posix
+def test_saving_a_map_onto_its_own_file_is_a_damaged_error_at_once(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones(100_000))
+    with open_npy(tmp_path / "x.npy") as mm:
+        with pytest.raises(DamagedError, match="x.npy"):
+            np.save(tmp_path / "x.npy", mm)
+        assert not mm.damaged
+
+
+@pytest.mark.replaces
+def test_a_file_that_was_removed_or_replaced_by_a_shorter_one_is_still_whole_here(make_file, tmp_path):
+    path = make_file(b"abc")
+    with MemMap.open(path) as mm:
+        (tmp_path / "other").write_bytes(b"")
+        os.replace(tmp_path / "other", path)
+        assert bytes(mm[...]) == b"abc"
+        path.unlink()
+        assert bytes(mm[...]) == b"abc"

@@ -18,6 +18,11 @@ def test_a_killed_change_of_size_is_done_or_not_and_touches_no_old_row(run_progr
     assert run_program("programs/kill_resizing.py", KILLS, folder, how) == "done"
 
 
+@pytest.mark.parametrize("how", ["append", "resize"])
+def test_np_load_reads_whole_rows_of_a_npy_file_at_any_moment_and_after_a_kill(run_program, tmp_path, how):
+    assert run_program("programs/kill_npy.py", KILLS, tmp_path, how) == "done"
+
+
 @pytest.mark.parametrize("disk", ["here", "tmpfs"])
 @pytest.mark.parametrize("mode", ["w+", "x+"])
 def test_a_new_file_is_seen_whole_or_not_at_all_though_its_maker_is_killed(
@@ -30,5 +35,6 @@ def test_a_new_file_is_seen_whole_or_not_at_all_though_its_maker_is_killed(
     assert run_program("programs/kill_creating.py", KILLS, folder, mode) == "done"
 
 
-def test_what_flush_has_written_survives_a_kill_and_a_power_cut(run_program, small_disk_of):
-    assert run_program("programs/kill_flushing.py", KILLS, small_disk_of("ext4", "16m"), "") == "done"
+@pytest.mark.parametrize("how", ["open", "npy"])
+def test_what_flush_has_written_survives_a_kill_and_a_power_cut(run_program, small_disk_of, how):
+    assert run_program("programs/kill_flushing.py", KILLS, small_disk_of("ext4", "16m"), how) == "done"

@@ -3,6 +3,7 @@
 `MemMap` owns a mapping; ``mm[...]`` is a plain `numpy.ndarray` over it.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ._damage import DamagedError, set_fault_policy
@@ -12,16 +13,18 @@ from ._plots import plot_residency
 
 if TYPE_CHECKING:
     from ._batches import batches
+    from ._npy import open_npy
 
 __all__ = [
-    "DamagedError", "MemMap", "batches", "open_maps", "plot_residency", "set_fault_policy", "set_num_threads",
+    "DamagedError", "MemMap", "batches", "open_maps", "open_npy", "plot_residency", "set_fault_policy",
+    "set_num_threads",
 ]  # fmt: skip
+
+_LAZY = {"batches": "_batches", "open_npy": "_npy"}  # name -> its module
 
 
 def __getattr__(name: str) -> object:
     """Import what not every program uses when it is asked for."""
-    if name != "batches":
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ._batches import batches
-
-    return globals().setdefault(name, batches)
+    return globals().setdefault(name, getattr(import_module(f".{_LAZY[name]}", __name__), name))

@@ -86,12 +86,12 @@ def resize_open(file: File, offset: int, nbytes: int, sparse: bool) -> Region:
     return region
 
 
-def create(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
-    """Create a file that must not exist yet, and map it from `offset` on."""
-    return _build(path, path, offset, nbytes, sparse)
+def create(path: str, offset: int, nbytes: int, sparse: bool, header: bytes = b"") -> Region:
+    """Create a file that must not exist yet and begins with `header`, and map it from `offset` on."""
+    return _build(path, path, offset, nbytes, sparse, header)
 
 
-def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
+def replace(path: str, offset: int, nbytes: int, sparse: bool, header: bytes = b"") -> Region:
     """Create a file, with the rights of the old one if there is one, and give it its name once it is mapped."""
     old = None
     with contextlib.suppress(FileNotFoundError):
@@ -100,7 +100,7 @@ def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
         with naming(path, "" if old is None else REPLACES), target_of(path) as (name, by_link):
             if old is None and by_link:
                 return _build(
-                    name, path, offset, nbytes, sparse, finish=lambda: check_link(path, name, FileInfo.at(path))
+                    name, path, offset, nbytes, sparse, header, finish=lambda: check_link(path, name, FileInfo.at(path))
                 )
             if old is not None:
                 if by_link:
@@ -114,7 +114,7 @@ def replace(path: str, offset: int, nbytes: int, sparse: bool) -> Region:
                     old.close()  # Windows does not replace a file that is open
                 os.replace(temporary, name)
 
-            return _build(temporary, path, offset, nbytes, sparse, old, take_name)
+            return _build(temporary, path, offset, nbytes, sparse, header, old, take_name)
     finally:
         if old is not None:
             old.close()
@@ -171,6 +171,7 @@ def _build(
     offset: int,
     nbytes: int,
     sparse: bool,
+    header: bytes,
     old: File | None = None,
     finish: Callable[[], None] = lambda: None,
 ) -> Region:
@@ -184,6 +185,8 @@ def _build(
         if old is not None:
             hand_on_rights(old.handle, file.handle)
         set_size(file, offset + nbytes, sparse)
+        if header:
+            file.write(0, header)
         region = map_file(file, "write", offset, nbytes)
         if not has_name:
             file.link(name)

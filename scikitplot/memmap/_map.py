@@ -28,16 +28,23 @@ if TYPE_CHECKING:
     from ._paging import Rows, Runs
 
 
-class _Default(str):
+class Default(str):
     """A default that can be told from the same value given by the caller."""
 
     __slots__ = ()
 
 
-_DEFAULT_MODE = _Default("r")
-_NO_PATH: Any = _Default("")
+_DEFAULT_MODE = Default("r")
+_NO_PATH: Any = Default("")
 PIECE = 1 << 25  # bytes of one step of `prefetch`: often enough to move a progress bar
 _PATHS = (str, bytes, os.PathLike)
+
+
+def _warn_of_header(path: str | None, dtype: npt.DTypeLike, offset: SupportsIndex) -> None:
+    """Warn of a map that begins with the header of a .npy file, which would be taken for numbers."""
+    if path is not None and path.endswith(".npy") and offset == 0 and np.dtype(dtype).base.itemsize > 1:
+        message = f"{path!r} is mapped with its header, which is not numbers: scikitplot.memmap.open_npy maps its array"
+        warnings.warn(message, UserWarning, stacklevel=3)
 
 
 def open_maps() -> list[MemMap]:
@@ -202,6 +209,7 @@ class MemMap(MapCore):
             raise TypeError("path is None: for memory without a file leave path out, or use MemMap.anonymous(shape)")
         if isinstance(path, _PATHS):
             name = _files.absolute(path)
+            _warn_of_header(name, dtype, offset)
             if how.creates:
                 layout = resolve(dtype, shape, order, offset, None, name)
                 return cls._create(name, how, layout, access, sparse)
@@ -214,6 +222,8 @@ class MemMap(MapCore):
         else:
             raise TypeError(f"Expected path to be str, bytes, os.PathLike or a binary file, not {type(path).__name__}")
         try:
+            if hasattr(path, "fileno"):
+                _warn_of_header(file.path, dtype, offset)
             if how.creates:
                 layout = resolve(dtype, shape, order, offset, None, file.path or "the file")
                 return cls._recreate(file, how, layout, access, sparse)
@@ -646,7 +656,8 @@ class MemMap(MapCore):
             warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _sharing.reference(self, type(self).open)
+        header = self._region.header
+        return _sharing.reference(self, type(self).open if header is None else header.reopen)
 
     # ------------------------------------------------------------------------------------------------- paging
 
@@ -978,6 +989,8 @@ class MemMap(MapCore):
         if (held := self._region.file) is not None:
             self._region.check_size(held.info_now)
         if wait:
+            if self._region.header is not None:
+                self._region.header.sync(held)
             self._region.sync_name()
 
     def resize(self, shape: SupportsIndex | Sequence[SupportsIndex]) -> None:
@@ -1034,9 +1047,10 @@ class MemMap(MapCore):
     def _check_ends_with_file(self) -> None:
         file = self._region.file
         if file is not None and (size := file.info_now().size) != (end := self.offset + self.nbytes):
+            after_rows = f". Rows that a killed append left behind are removed by os.truncate(path, {end})"
             raise ValueError(
                 f"The map ends at byte {end} of {self.path or 'its file'}, which has {size} bytes: "
-                "only a map that ends with its file can change its size"
+                f"only a map that ends with its file can change its size{after_rows if self._region.header else ''}"
             )
 
     def _resize_to(self, shape: tuple[int, ...], rows: npt.NDArray[Any] | None = None) -> None:
@@ -1045,11 +1059,18 @@ class MemMap(MapCore):
         self._check_ends_with_file()
         whole = self.path or "the map"
         nbytes = end_of(resolve(self.dtype, shape, self.order, self.offset, None, whole)) - self.offset
-        if not self._resize(shape, nbytes, rows):
-            gc.collect()
-            if not self._resize(shape, nbytes, rows):
-                self._check_open()
-                raise BufferError(f"Cannot resize {self!r}: {self._users_alive('.')}")
+        header, old_shape, old_nbytes = self._region.header, self.shape, self.nbytes
+        try:
+            with contextlib.nullcontext() if header is None else header.in_step(self._region.file, shape[0]):
+                if not self._resize(shape, nbytes, rows):
+                    gc.collect()
+                    if not self._resize(shape, nbytes, rows):
+                        self._check_open()
+                        raise BufferError(f"Cannot resize {self!r}: {self._users_alive('.')}")
+        except OSError:
+            if header is not None and self.shape != old_shape:  # the header could not be written
+                self._resize(old_shape, old_nbytes)
+            raise
 
     def append(self, rows: npt.ArrayLike) -> None:
         """Add rows at the end: all of them, or after an error none.

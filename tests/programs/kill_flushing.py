@@ -8,9 +8,9 @@ import subprocess
 import time
 
 import numpy as np
-from kill_often import RETURNED, RUNS, STORED, WANTED, kill_often, state
+from kill_often import HOW, RETURNED, RUNS, STORED, WANTED, kill_often, state
 
-from scikitplot.memmap import MemMap
+from scikitplot.memmap import MemMap, open_npy
 
 
 def prepare():
@@ -19,13 +19,16 @@ def prepare():
 
 
 def work(rng):
-    mm = MemMap.open("data", "w+", dtype="i8", shape=(0, 512))
+    make = open_npy if HOW == "npy" else MemMap.open
+    mm = make("data", "w+", dtype="i8", shape=(0, 512))
     state[RUNS] = 1
     for i in range(1, 200):
+        first = len(mm)
         mm.append(np.full((rng.choice((1, 2, 9)), 512), i))
-        mm[:] = i
+        if HOW != "npy":
+            mm[:] = i
         state[WANTED] = i
-        mm.flush()
+        mm.flush(slice(first, None) if HOW == "npy" else None)
         state[RETURNED] = i
         state[STORED] = len(mm)
     time.sleep(100)
@@ -35,7 +38,11 @@ def check():
     subprocess.run(["cp", "--sparse=always", "../image", "../copy"], check=True)
     subprocess.run(["mount", "-o", "loop,ro", "../copy", "../durable"], check=True)
     try:
-        if state[RETURNED]:
+        if state[RETURNED] and HOW == "npy":
+            data = np.load("../durable/data")
+            assert len(data) >= state[STORED]
+            assert state[RETURNED] <= data[-1, 0] <= state[WANTED]
+        elif state[RETURNED]:
             data = np.fromfile("../durable/data", "i8").reshape(-1, 512)
             assert len(data) >= state[STORED]
             assert ((data[: state[STORED]] == state[RETURNED]) | (data[: state[STORED]] == state[WANTED])).all()

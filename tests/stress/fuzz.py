@@ -373,6 +373,15 @@ class Fuzz:
         more = self.some(offset=self.number, access=self.access, sparse=self.value) if self.one_in(3) else {}
         return [self.path(), self.mode()][: self.random.randrange(8) and 2], self.layout() | more
 
+    def memmap(self):
+        array = np.memmap(self.file(), mode=self.choose(["r", "r+", "c"]))
+        return self.choose(
+            [array, array[3:], array[::2], array[:8].view("<i4"), np.asarray(array)[:100].reshape(2, -1).T]
+        )
+
+    def npy(self):
+        return self.choose(["x.npy", "x.npz", "new.npy"]) if self.one_in(2) else self.path()
+
     # ---- what hostile arguments do
 
     def sabotage(self):
@@ -464,7 +473,7 @@ class Fuzz:
             elif kind == 2:
                 self.drop()
             elif kind < 5 or not self.maps:
-                self.call(self.choose(["open", "open", "anonymous"]))
+                self.call(self.choose(["open", "open", "anonymous", "from_memmap"]))
             elif kind == 5:
                 self.call(self.choose(FUNCTIONS))
             else:
@@ -605,6 +614,7 @@ OPERATION_CALLS = {
 
 METHOD_CALLS = {
     "open": Fuzz.full_open,
+    "from_memmap": lambda f: ((f.either(f.memmap, f.value),), f.some(mode=f.mode, access=f.access)),
     "anonymous": lambda f: ((f.either(f.shape, f.usual_shape),), f.some(dtype=f.dtype, order=f.order, shared=f.value)),
     "__getitem__": lambda f: ((f.key(),), {}),
     "__setitem__": lambda f: ((f.key(), f.value()), {}),
@@ -642,6 +652,10 @@ METHOD_CALLS = {
 FUNCTION_CALLS = {
     "plot_residency": lambda f: ((f.either(f.map, f.value), unittest.mock.Mock()), {}),
     "open_maps": nothing,
+    "open_npy": lambda f: (
+        (f.npy(), f.mode()),
+        f.some(member=lambda: f.either(f.value, lambda: "x"), access=f.access) | (f.layout() if f.one_in(3) else {}),
+    ),
     "set_fault_policy": policy,
     "set_num_threads": lambda f: ((f.number(),), {}),
     "batches": lambda f: (
@@ -660,7 +674,7 @@ FUNCTION_CALLS = {
     ),
     "DamagedError": lambda f: ([f.anything() for _ in range(f.random.randrange(4))], {}),
 }
-CLASS_METHODS = ["open", "anonymous"]
+CLASS_METHODS = ["open", "from_memmap", "anonymous"]
 HOPELESS = ["__delitem__", "memoryview()", "index"]  # always an error
 # not called: they are Python's, and do what a class or an object of any kind lets them do
 OF_PYTHON = {
@@ -724,6 +738,8 @@ def fill(folder):
     os.chdir(folder)
     for i, size in enumerate(SIZES):
         pathlib.Path(f"{i}.bin").write_bytes(bytes(size))
+    np.save("x.npy", np.zeros((100, 3), "<i4"))
+    np.savez("x.npz", x=np.zeros(10), y=np.zeros((0, 3)))
     os.mkdir("folder")
     os.mkfifo("fifo")
     os.symlink("3.bin", "link")
