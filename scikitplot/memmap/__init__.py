@@ -13,14 +13,15 @@ from ._plots import plot_residency
 
 if TYPE_CHECKING:
     from ._batches import batches
+    from ._concat import concat
     from ._npy import open_npy
 
 __all__ = [
-    "DamagedError", "MemMap", "batches", "open_maps", "open_npy", "plot_residency", "set_fault_policy",
+    "DamagedError", "MemMap", "batches", "concat", "open_maps", "open_npy", "plot_residency", "set_fault_policy",
     "set_num_threads",
 ]  # fmt: skip
 
-_LAZY = {"batches": "_batches", "open_npy": "_npy"}  # name -> its module
+_LAZY = {"batches": "_batches", "concat": "_concat", "open_npy": "_npy"}  # name -> its module
 
 
 def __getattr__(name: str) -> object:

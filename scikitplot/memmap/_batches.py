@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import numpy as np
 
+from ._concat import ConcatMap
 from ._core import MapCore
 from ._display import progress_bar, tqdm_class
 from ._layout import at_least
@@ -23,22 +24,30 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     _Array = npt.NDArray[Any]
-    _Table = MapCore | _Array
+    _Map = MapCore | ConcatMap
+    _Table = _Map | _Array
 
 BLOCK_NBYTES = 1 << 20  # of the first map: what shuffle="blocks" keeps together
 FOLIO = (1 << 21) // PAGE_SIZE  # pages that Linux caches, and drops, as one at most
 
 
-def request(mm: MapCore, start: int, stop: int) -> None:
+def parts_of(table: _Map, start: int, stop: int) -> Iterator[tuple[MapCore, int, int]]:
+    """Return where consecutive rows lie, as (map, first row, row after the last)."""
+    return table._parts(start, stop) if isinstance(table, ConcatMap) else iter([(table, start, stop)])
+
+
+def request(table: _Map, start: int, stop: int) -> None:
     """Start reading consecutive rows."""
-    if start < stop:
-        mm._region.request(start * mm._row_nbytes, stop * mm._row_nbytes)
+    for mm, first, end in parts_of(table, start, stop):
+        if first < end:
+            mm._region.request(first * mm._row_nbytes, end * mm._row_nbytes)
 
 
-def evict_rows(mm: MapCore, start: int, stop: int) -> None:
+def evict_rows(table: _Map, start: int, stop: int) -> None:
     """Drop consecutive rows from this process; they stay in the page cache."""
-    pages = pages_of([(start * mm._row_nbytes, stop * mm._row_nbytes)], mm._region.offset)
-    mm._region.evict_pages(pages, None)
+    for mm, first, end in parts_of(table, start, stop):
+        pages = pages_of([(first * mm._row_nbytes, end * mm._row_nbytes)], mm._region.offset)
+        mm._region.evict_pages(pages, None)
 
 
 def chunks_of(
@@ -74,7 +83,7 @@ def _iter_chunks(mm: MapCore, start: int, end: int, step: int, evict: bool, bar:
 class RowReader:
     """Reads ahead for batches of single rows."""
 
-    def __init__(self, maps: list[MapCore]) -> None:
+    def __init__(self, maps: list[_Map]) -> None:
         self._maps = maps
 
     def read_ahead(self, position: int, rows: npt.NDArray[np.int64]) -> None:
@@ -89,7 +98,7 @@ class RowReader:
 class BlockReader:
     """Reads ahead for blocks, up to one group, and evicts each group after its last batch."""
 
-    def __init__(self, maps: list[MapCore], order: ShuffledBlocks, first: int, last: int) -> None:
+    def __init__(self, maps: list[_Map], order: ShuffledBlocks, first: int, last: int) -> None:
         self._maps = maps
         self._order = order
         self._group = -1  # the group that was last read ahead
@@ -119,7 +128,7 @@ class BlockReader:
         for mm, first, end in self._parts(group, start, stop):
             request(mm, first, end)
 
-    def _parts(self, group: int, start: int, stop: int) -> Iterator[tuple[MapCore, int, int]]:
+    def _parts(self, group: int, start: int, stop: int) -> Iterator[tuple[_Map, int, int]]:
         """Yield some blocks of a group as (map, first row, row after the last)."""
         if 0 <= group <= self._last:
             for block in self._order.blocks_of(group)[start:stop].tolist():
@@ -153,12 +162,13 @@ class Batches:
         if not maps:
             raise TypeError("Expected at least one map")
         for table in maps:
-            if not isinstance(table, (MapCore, np.ndarray)):
+            if not isinstance(table, (MapCore, ConcatMap, np.ndarray)):
                 raise TypeError(f"Expected maps and arrays, not {type(table).__name__}")
             if table.ndim == 0:
                 raise ValueError("A map of no dimensions has no rows")
-            if isinstance(table, MapCore):
+            if not isinstance(table, np.ndarray):
                 table._check_open()
+            if isinstance(table, MapCore):
                 table._check_rows_are_contiguous()
         lengths = [len(table) for table in maps]
         if len(set(lengths)) > 1:
@@ -243,7 +253,7 @@ def batches(
 
     Parameters
     ----------
-    *maps : MemMap or ndarray
+    *maps : MemMap, the result of `concat`, or ndarray
         Tables of the same length; ndarrays, of labels say, may be among them.
     batch_size : int
         Rows in a batch; the last batch may have fewer.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import re
 from collections.abc import Callable
@@ -23,6 +24,7 @@ PATH_MAP = "SCIKITPLOT_MEMMAP_PATH_MAP"
 TOKEN = re.compile(r"\d{1,10}:memmap-[0-9a-f]{32}")  # of shared memory that `MemMap.anonymous` made
 
 
+@functools.cache
 def host() -> str:
     """Return an identifier of this host since it was started: file identities are comparable only within it."""
     try:

@@ -672,6 +672,7 @@ FUNCTION_CALLS = {
             prefetch=f.number,
         ),
     ),
+    "concat": lambda f: ([[f.either(f.map, f.map, f.value) for _ in range(f.random.randrange(4))]], {}),
     "DamagedError": lambda f: ([f.anything() for _ in range(f.random.randrange(4))], {}),
 }
 CLASS_METHODS = ["open", "from_memmap", "anonymous"]
