@@ -68,6 +68,8 @@ ALONE = {
     "run_unprivileged": "runs in an interpreter of its own",
     "test_consumers": "closes maps, and counts who uses them",
     "small_disk_of": "mounts a disk",
+    "test_concat": "closes maps that all threads would have",
+    "test_from_memmap": "replaces files that all threads would have",
     "test_faults": "meets lost pages in interpreters of its own",
     "test_threads": "starts threads of its own",
     "test_interop": "has one file for all threads",

@@ -184,6 +184,11 @@ class MemMap(MapCore):
         TypeError
             If the dtype holds Python objects, or the path is None.
 
+        Warns
+        -----
+        UserWarning
+            If the header of a ``.npy`` file would be taken for numbers: `open_npy` maps its array.
+
         Examples
         --------
         >>> import os, tempfile

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -24,7 +24,6 @@ PATH_MAP = "SCIKITPLOT_MEMMAP_PATH_MAP"
 TOKEN = re.compile(r"\d{1,10}:memmap-[0-9a-f]{32}")  # of shared memory that `MemMap.anonymous` made
 
 
-@functools.cache
 def host() -> str:
     """Return an identifier of this host since it was started: file identities are comparable only within it."""
     try:
@@ -42,7 +41,7 @@ class Fingerprint:
     def __init__(self, info: FileInfo, *, constant: bool) -> None:
         self.size = info.size
         self.mtime_ns = info.mtime_ns if constant else None  # None: the file may be written to
-        self.host = host()
+        self.host = sys.intern(host())  # one object: a pickle of many maps has it once
         self.identity = info.identity
 
     def check(self, info: FileInfo, path: str, *, moved: bool) -> None:
