@@ -18,7 +18,7 @@ def test_a_killed_change_of_size_is_done_or_not_and_touches_no_old_row(run_progr
     assert run_program("programs/kill_resizing.py", KILLS, folder, how) == "done"
 
 
-@pytest.mark.parametrize("how", ["append", "resize"])
+@pytest.mark.parametrize("how", ["append", "resize", "replace"])
 def test_np_load_reads_whole_rows_of_a_npy_file_at_any_moment_and_after_a_kill(run_program, tmp_path, how):
     assert run_program("programs/kill_npy.py", KILLS, tmp_path, how) == "done"
 
