@@ -7,9 +7,17 @@ from .libregion cimport region_info, region_intent
 
 cdef extern from *:
     """
+    #include <stdatomic.h>
     static inline void read_byte(const void *address) { (void)*(const volatile char *)address; }
+    static inline void write_same_byte(void *address)
+    {
+        _Atomic(unsigned char) *byte = (_Atomic(unsigned char) *)address;
+        unsigned char value = *byte;
+        while (!atomic_compare_exchange_weak(byte, &value, value)) {}
+    }
     """
     void read_byte(const void *address) noexcept nogil
+    void write_same_byte(void *address) noexcept nogil  # makes the page dirty
 
 
 cdef extern from "_users.h":

@@ -100,3 +100,9 @@ def explain_lock(error: OSError, nbytes: int, path: str | None) -> OSError:
     allowed = resource_limit("RLIMIT_MEMLOCK")
     limit = "" if allowed is None else f", and this process may lock {allowed} bytes (ulimit -l)"
     return OSError(error.errno, f"{error.strerror}: cannot lock {nbytes} bytes{limit}", path)
+
+
+def explain_write_back(error: OSError, path: str | None) -> OSError:
+    """Return the error to raise when dirty pages could not be written back."""
+    hint = "what was written to the map is in memory and may not be on the disk, until recover() has succeeded"
+    return OSError(error.errno, f"{error.strerror}: {hint}", path)

@@ -934,8 +934,8 @@ class MemMap(MapCore):
     def recover(self) -> None:
         """Map the file again under lost pages, and write to the file what had found no room on the disk.
 
-        What C code wrote to a read-only map is dropped. Does nothing if the map is not damaged. No other thread may
-        write to the map during the call.
+        What C code wrote to a read-only map is dropped. Does nothing if the map is not damaged and no write to the disk
+        has failed. No other thread may write to the map during the call.
 
         Raises
         ------
@@ -943,7 +943,8 @@ class MemMap(MapCore):
             If something cannot be recovered: the file is still too short, was removed or replaced, the disk is still
             full, the device still fails. The damage stays, and the try loses nothing that was written.
         OSError
-            If pages were recovered that had been locked, and cannot be locked again.
+            If a write to the disk fails again; or if pages were recovered that had been locked, and cannot be locked
+            again.
         ValueError
             If the map is closed.
 
@@ -954,8 +955,7 @@ class MemMap(MapCore):
         ...     mm.recover()  # anonymous memory loses no pages
         """
         self._check_open()
-        if self.damaged:
-            self._region.recover()
+        self._region.recover()
 
     # --------------------------------------------------------------------------------------- writing and size
 
@@ -974,7 +974,8 @@ class MemMap(MapCore):
         DamagedError
             If the file has become shorter than the map, so that writes may be lost.
         OSError
-            If writing failed.
+            If writing failed, in this call or in an earlier one: what was written to the map may then not be on the
+            disk, and every call raises until `recover` has written it again.
         IndexError
             If a row is out of range.
         ValueError

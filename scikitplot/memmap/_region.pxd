@@ -38,6 +38,14 @@ cdef extern from "_users.h":
     Py_ssize_t USERS_CLOSING
 
 
+cdef extern from *:
+    """
+    typedef _Atomic(unsigned int) failure_count; /* several processes change one */
+    static inline void count_failure(failure_count *count) { ++*count; }
+    """
+    ctypedef unsigned int failure_count
+    void count_failure(failure_count *count)
+
 cdef str RESIZED  # an error message
 
 
@@ -61,6 +69,10 @@ cdef class Region:
     cdef public bint sparse         # growing reserves no disk space
     cdef public object header       # of a .npy file that may change its size: see _npy.py
     cdef public shared_int unsynced_name
+
+    # its failures to write dirty pages back, on the root only
+    cdef failure_count *failures    # of the file, in this process and those that it shares open files with by fork
+    cdef shared_unsigned cured      # how many of them `recover` has made good
 
     # its users
     cdef users_t users
@@ -89,6 +101,10 @@ cdef class Region:
     cdef int resize_mapping(self, Py_ssize_t nbytes, bint sparse) noexcept
     cdef void end_resize(self) noexcept
     cdef int acquire_range(self, Py_ssize_t stop) except -1
+    cdef void note_failure(self) noexcept
+    cdef void make_dirty(self) noexcept
+    cdef int write_again(self, File file) except -1
+    cdef int check_write_back(self, int code) except -1
     cdef int lock_run(self, tuple run) noexcept
     cdef int unlock_run(self, tuple run) noexcept
     cdef int relock(self) noexcept

@@ -17,20 +17,22 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 
 from ._file cimport File, FileInfo, check, encoded, file_info, handle_of, is_only_thread
-from ._guard cimport FAULT_REVOKED, FAULT_TRUNCATED, FAULT_WRITTEN, Guard, fault_guard, read_byte, run_for_caller
+from ._guard cimport (
+    FAULT_REVOKED, FAULT_TRUNCATED, FAULT_WRITTEN, Guard, fault_guard, read_byte, run_for_caller, write_same_byte,
+)
 from .libregion cimport (
     REGION_COPY, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM, REGION_READ, REGION_SEQUENTIAL, REGION_WRITE,
     region_access, region_advise, region_evict, region_file, region_file_info, region_flush, region_info,
     region_intent, region_lock, region_map, region_map_anonymous, region_memory_create, region_memory_map,
     region_memory_open, region_page_size, region_path_info, region_request, region_residency, region_resize,
-    region_resize_anonymous, region_unlock, region_unmap,
+    region_resize_anonymous, region_rewrite, region_unlock, region_unmap,
 )
 
 import time
 
 from ._damage import DamagedError, explain
 from ._file import sync_directory
-from ._limits import explain_lock, explain_memory, explain_space
+from ._limits import explain_lock, explain_memory, explain_space, explain_write_back
 from ._modes import ACCESSES, INTENTS
 from ._paging import PAGE_SIZE, bytes_of, pages_of, subtract
 
@@ -39,6 +41,8 @@ cdef extern from "Python.h":
 
 cdef enum:
     LONG_UNMAP = 1 << 22  # bytes; unmapping this much takes longer than releasing the GIL
+    PAGE_BLOCK = 512      # pages whose residency is asked for at a time
+    FAILURE_COUNTERS = 1024
 
 # each region has its own tracemalloc domain, so that `lease_sites` finds only its own leases
 cdef shared_unsigned last_trace_domain = 0x5EA10000
@@ -53,6 +57,12 @@ cdef str REPLACED = "Another file has taken the place of the one that is mapped"
 assert (REGION_READ, REGION_WRITE, REGION_COPY) == tuple(map(INTENTS.index, ("read", "write", "copy")))
 assert (REGION_NORMAL, REGION_RANDOM, REGION_SEQUENTIAL) == tuple(
     map(ACCESSES.index, ("normal", "random", "sequential")))
+
+# The system reports a failed write-back once per open file, which a forked child shares with its parent. So the failures
+# are counted in memory that they share, too. Files that share a counter flush more than they need to, once. The first
+# counter stays 0: it is that of memory without a file.
+cdef failure_count *file_failures = NULL
+check(region_map_anonymous(FAILURE_COUNTERS * sizeof(failure_count), True, <void **>&file_failures), None)
 
 cdef int fork_generation = 0  # number of forks between the process that imported this module and this one
 
@@ -97,6 +107,7 @@ cdef class Region:
         users_set(&self.users, USERS_OWNER)
         self.locked = ()
         self.locks_generation = fork_generation
+        self.failures = file_failures
 
     def __dealloc__(self):
         if self.address != NULL and self.parent is None:
@@ -338,10 +349,16 @@ cdef class Region:
         return 0
 
     def recover(self):
-        """Map lost pages again, and drop writes to a read-only map. Raise `DamagedError` if that fails."""
+        """Map lost pages again, write again what could not be written back, and drop writes to a read-only map.
+
+        Raise `DamagedError` if pages stay lost.
+        """
         cdef Region root = self.root()
         cdef File file = self.file
         cdef int code = 0
+        cdef bint unwritten = root.cured != root.failures[0] and root.writable and root.shared
+        if not (self.damaged or unwritten):
+            return
         if file is None:
             try:
                 file = File.open(self.path, False)
@@ -353,17 +370,20 @@ cdef class Region:
                     check_damage(self)  # raises DamagedError, whose context is this error
                     raise
         with root.size_lock():
+            locked = root.locked
             acquire(self)
             try:
-                code = root.guard.recover(file)
-                if code:
+                if root.guard.recover(file):
                     self.raise_damaged()
+                if unwritten:
+                    region_unlock(root.address, root.nbytes)  # locked pages cannot be evicted
+                    root.write_again(file)
                 if root.advised:
                     region_advise(root.address, root.nbytes, <region_access>root.advised)
-                code = root.relock()
             finally:
+                code = root.relock()  # also of a recovery that stopped half way
                 release(self)
-        self.check_lock(code, root.locked)
+        self.check_lock(code, locked)
 
     # ---- size
 
@@ -406,7 +426,8 @@ cdef class Region:
         if lock_code:
             if code == 0 and nbytes > before:  # undo the growth
                 self.resize_mapping(before, True)
-            self.locked = () if self.relock() else locked
+            self.locked = locked
+            self.relock()
         if self.address == NULL:
             self.guard.unwatch()
             self.damage = &self.guard.kept_damage
@@ -457,15 +478,69 @@ cdef class Region:
         return 0
 
     def flush(self, Py_ssize_t start, Py_ssize_t stop, bint wait):
-        """Start writing dirty pages back; if `wait`, return when they survive a power cut."""
+        """Start writing dirty pages back; if `wait`, return when they survive a power cut.
+
+        After a failure, raise until `recover` has succeeded: the system does not say which pages it failed to write,
+        takes them for clean, and may write them in vain.
+        """
+        cdef Region root
+        cdef bint failed_before
         cdef int code
         self.acquire_range(stop)
         cdef File file = self.file  # this reference keeps it open if another thread revokes
         cdef region_file handle = handle_of(file)
+        try:
+            root = self.root()
+            failed_before = root.cured != root.failures[0]
+            if failed_before:
+                root.make_dirty()
+            with nogil:
+                code = region_flush(handle, self.offset + start, self.address + start, stop - start, wait)
+            if code:
+                root.note_failure()
+        finally:
+            release(self)
+        self.check_write_back(code)
+        if failed_before:
+            raise explain_write_back(OSError(errno.EIO, "An earlier write to the disk has failed"), self.path)
+
+    cdef void note_failure(self) noexcept:
+        """Have later calls know that something could not be written back, and the system keep it in memory."""
+        count_failure(self.failures)
+        self.make_dirty()
+
+    cdef void make_dirty(self) noexcept:
+        """Mark all resident pages as dirty, if they are the file's."""
+        cdef Range pages
+        cdef fault_guard *guard = self.guard.current_entry()
+        pages.start, pages.stop = self.address, self.address + self.nbytes
+        if self.writable and self.shared:
+            with nogil:
+                run_for_caller(guard, make_pages_dirty, &pages)
+
+    cdef int write_again(self, File file) except -1:
+        """Write all that is resident to the file again, as new pages. No page is locked."""
+        cdef Again task
+        cdef fault_guard *guard = self.guard.current_entry()
+        cdef unsigned int failures = self.failures[0]
+        self.make_dirty()
+        check_damage(self)
+        task.file, task.offset, task.address, task.nbytes = file.handle, self.offset, self.address, self.nbytes
         with nogil:
-            code = region_flush(handle, self.offset + start, self.address + start, stop - start, wait)
-        release(self)
-        check(code, self.path)
+            run_for_caller(guard, flush_and_rewrite, &task)
+        check_damage(self)
+        if task.code:
+            self.note_failure()
+        else:
+            self.cured = failures
+        return self.check_write_back(task.code)
+
+    cdef int check_write_back(self, int code) except -1:
+        """Raise the OSError for pages that could not be written back. Code 0 means success."""
+        try:
+            return check(code, self.path)
+        except OSError as error:
+            raise explain_write_back(error, self.path) from None
 
     def sync_name(self):
         """Make the name of a file that was created for this mapping survive a power cut. Does its work only once."""
@@ -512,22 +587,36 @@ cdef class Region:
         check_damage(self)
 
     def evict_pages(self, pages, File file):
-        """Drop unlocked pages from this process and, if the file is given, from the page cache."""
+        """Drop unlocked pages from this process and, if the file is given, from the page cache.
+
+        Pages that cannot be written back stay there, and the error is raised.
+        """
         cdef Region root = self.root()
-        cdef region_file handle = handle_of(file)
+        cdef region_file handle
         cdef Py_ssize_t start, stop
+        cdef int code = 0
         acquire(self)
         try:
             check_damage(self)
+            if file is not None and root.cured != root.failures[0]:  # pages that seem clean may be unwritten
+                if root.writable and root.shared:
+                    root.flush(0, root.nbytes, True)  # raises
+                else:
+                    file = None
+            handle = handle_of(file)
             with cython.critical_section(root):
                 root.forget_inherited_locks()
                 locked = root.locked
             for run in subtract(pages, locked):  # Windows would unlock locked pages
                 start, stop = bytes_of(run, self.offset, self.nbytes)
                 with nogil:
-                    region_evict(handle, self.offset + start, self.address + start, stop - start, self.shared)
+                    code = region_evict(handle, self.offset + start, self.address + start, stop - start, self.shared)
+                if code:
+                    root.note_failure()
+                    break
         finally:
             release(self)
+        self.check_write_back(code)
 
     def residency(self, File file, Py_ssize_t start, Py_ssize_t stop):
         """Return one byte per page of the non-empty range [start, stop): 1 if the page is resident."""
@@ -607,11 +696,18 @@ cdef class Region:
         return code
 
     cdef int relock(self) noexcept:
-        """Lock the pages in `locked` again, after they were mapped again. Return 0 or the first error code."""
-        cdef int code = 0
+        """Lock the pages in `locked` again, after they were mapped again. Return 0 or the first error code.
+
+        Runs that could not be locked are not in `locked` afterwards.
+        """
+        cdef int code, first_code = 0
         for run in self.locked if self.address != NULL else ():
-            code = code or self.lock_run(run)
-        return code
+            code = self.lock_run(run)
+            if code:
+                self.unlock_run(run)  # a part of it may be locked
+                self.locked = tuple(subtract(self.locked, [run]))
+                first_code = first_code or code
+        return first_code
 
     cdef int check_lock(self, int code, pages) except -1:
         """Raise the OSError, with the limit, for page runs that could not be locked. Code 0 means success."""
@@ -634,6 +730,44 @@ cdef void touch_pages(void *task) noexcept nogil:
     while place < pages.stop:
         read_byte(place)
         place = <const char *>((<uintptr_t>place & ~(page - 1)) + page)
+
+
+cdef void make_pages_dirty(void *task) noexcept nogil:
+    cdef const Range *pages = <const Range *>task
+    cdef char *place = <char *>pages.start
+    cdef size_t page = region_page_size()
+    cdef char *behind
+    cdef char *end
+    cdef unsigned char resident[PAGE_BLOCK]
+    cdef bint known
+    cdef int i
+    while place < pages.stop:
+        behind = <char *>((<uintptr_t>place & ~(page - 1)) + PAGE_BLOCK * page)
+        end = behind if behind < pages.stop else <char *>pages.stop
+        known = region_residency(REGION_NO_FILE, 0, place, end - place, resident) == 0
+        for i in range(PAGE_BLOCK):
+            if place >= end:
+                break
+            if resident[i] or not known:
+                write_same_byte(place)
+            place = <char *>((<uintptr_t>place & ~(page - 1)) + page)
+
+
+cdef struct Again:
+    region_file file
+    uint64_t offset
+    char *address
+    Py_ssize_t nbytes
+    int code
+
+
+cdef void flush_and_rewrite(void *argument) noexcept nogil:
+    cdef Again *task = <Again *>argument
+    task.code = region_flush(task.file, task.offset, task.address, task.nbytes, True)
+    if task.code == 0:
+        task.code = region_rewrite(task.file, task.offset, task.address, task.nbytes)
+    if task.code == 0:
+        task.code = region_flush(task.file, task.offset, task.address, task.nbytes, True)
 
 
 cdef Region new_region(char *address, uint64_t offset, Py_ssize_t nbytes, region_intent intent):
@@ -666,6 +800,8 @@ cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes):
     region.path = file.path
     region.last_info = file.last_info
     region.on_file = True
+    region.failures = file_failures + 1 + file.last_info.inode % (FAILURE_COUNTERS - 1)
+    region.cured = region.failures[0]
     if how == REGION_WRITE or file.from_caller:
         region.own_file = file
     else:

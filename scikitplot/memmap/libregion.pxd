@@ -58,6 +58,7 @@ cdef extern from "_platform/region.h" nogil:
     int region_resize(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address)
 
     int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait)
+    int region_rewrite(region_file file, uint64_t offset, void *address, size_t size)
     size_t region_store(region_file file, uint64_t offset, void *address, const void *source, size_t size)
     int region_advise(void *address, size_t size, region_access access)
     void region_request(void *address, size_t size)

@@ -9,7 +9,7 @@
  *   - Paths are what os.fsencode() gives: the bytes of the name on POSIX, UTF-8 on Windows.
  *   - Addresses, sizes and offsets are in bytes and need no alignment: they are widened to whole pages inside.
  *   - A size of 0 is valid everywhere, and does nothing.
- *   - Files are close-on-exec.  Opening and resizing go on after a signal.
+ *   - Files are close-on-exec.  Opening, resizing and writing back go on after a signal.
  *   - "Advisory" functions succeed where the system cannot do what they ask.
  */
 #ifndef SCIKITPLOT_MEMMAP_REGION_H
@@ -114,6 +114,11 @@ int region_revoke(void *address, size_t size, int writable);
 
 /* Write dirty pages back.  `wait`: return when they survive a power cut; else: start writing. */
 int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait);
+/* After a failed flush and one that succeeded: put the resident pages of a REGION_WRITE mapping into the page cache anew.
+ * Linux remembers of a page that its disk block was once written, also if that failed (ext4: the block reads as zeros); so
+ * each page is copied, evicted and written again.  EBUSY: a page could not be evicted.  No other thread may write to the
+ * mapping meanwhile, and no page may be locked.  Does nothing where pages stay dirty after a failure. */
+int region_rewrite(region_file file, uint64_t offset, void *address, size_t size);
 /* Write into a REGION_WRITE mapping of a file through the file: `address` is its byte `offset`.  Then no page has to be
  * read or zeroed first; if the first and the last page are resident, a copy is as good, and nothing is written.  The file
  * grows only if it is truncated meanwhile.  Returns how many bytes were written, perhaps none; the caller copies the rest. */
@@ -125,8 +130,8 @@ void region_request(void *address, size_t size);
 /* How often this thread has had to wait for a page to be read; always 0 where the system does not say. */
 uint64_t region_major_faults(void);
 /* Advisory: evict pages from this process and, given a file (or REGION_NO_FILE), from the page cache.
- * `shared`: the mapping shares its pages with a file or with other processes.  No write is lost.
- * Not for locked pages: Windows would unlock them. */
+ * `shared`: the mapping shares its pages with a file or with other processes.  No write is lost: an error says that pages
+ * could not be written back, and they stay in the page cache.  Not for locked pages: Windows would unlock them. */
 int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared);
 /* One byte per page that [address, address + size) meets: 1 if it is resident.  `file` (or REGION_NO_FILE) is asked
  * where the system does not answer for the mapping; EOPNOTSUPP if it does not answer for the file either. */

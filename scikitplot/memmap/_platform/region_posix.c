@@ -13,6 +13,7 @@
 #include <sys/vfs.h>
 #endif
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -200,6 +201,9 @@ static int truncate_file(int fd, uint64_t size)
 static int write_zeros(int fd, uint64_t from, uint64_t to)
 {
     static const char zeros[1 << 16];
+    int flags = fcntl(fd, F_GETFL);
+    if (flags == -1) return errno;
+    if (flags & O_APPEND) return EOPNOTSUPP; /* Linux would write at the end of the file */
     int error = truncate_file(fd, to);
     if (error) return error;
     while (from < to) {
@@ -264,20 +268,26 @@ int region_file_close(region_file file)
 /* macOS: fsync and msync stop at the drive's cache, and network file systems have no more than those. */
 static int sync_to_disk(int fd)
 {
+    int failed;
 #ifdef F_FULLFSYNC
-    if (fcntl(fd, F_FULLFSYNC) != -1) return 0;
+    do failed = fcntl(fd, F_FULLFSYNC) == -1;
+    while (failed && errno == EINTR);
+    if (!failed) return 0;
 #endif
-    return fsync(fd) ? errno : 0;
+    do failed = fsync(fd);
+    while (failed && errno == EINTR);
+    return failed ? errno : 0;
 }
 
 int region_file_sync(region_file file) { return sync_to_disk((int)file); }
 
 int region_directory_sync(const char *path)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
-    if (fd < 0) return errno;
-    int error = sync_to_disk(fd);
-    close(fd);
+    region_file fd;
+    int error = open_file(path, O_RDONLY | O_DIRECTORY, &fd);
+    if (error) return error;
+    error = sync_to_disk((int)fd);
+    close((int)fd);
     return error == EINVAL ? 0 : error; /* some network file systems cannot */
 }
 
@@ -379,7 +389,9 @@ int region_memory_open(const char *name, uint64_t maker, region_file *memory)
     if (!open_there) return errno;
     while (error == ENOENT && (entry = readdir(open_there))) {
         if (!is_memory(dirfd(open_there), entry->d_name, name)) continue;
-        int fd = openat(dirfd(open_there), entry->d_name, O_RDWR | O_CLOEXEC);
+        int fd;
+        do fd = openat(dirfd(open_there), entry->d_name, O_RDWR | O_CLOEXEC);
+        while (fd < 0 && errno == EINTR);
         if (fd < 0) {
             error = errno;
             continue;
@@ -558,23 +570,101 @@ int region_revoke(void *address, size_t size, int writable)
 
 /* --- pages ---------------------------------------------------------------------------------------------------- */
 
+#ifdef __linux__
+static int sync_range(region_file file, uint64_t offset, size_t size, unsigned int flags)
+{
+    int failed;
+    do failed = sync_file_range((int)file, (off_t)offset, (off_t)size, flags);
+    while (failed && errno == EINTR);
+    return failed ? errno : 0;
+}
+#endif
+
 int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait)
 {
+    int failed;
     if (!size) return 0;
 #ifdef __linux__
     /* MS_ASYNC starts nothing on Linux */
-    if (!wait && file != REGION_NO_FILE)
-        return sync_file_range((int)file, (off_t)offset, (off_t)size, SYNC_FILE_RANGE_WRITE) ? errno : 0;
+    if (!wait && file != REGION_NO_FILE) return sync_range(file, offset, size, SYNC_FILE_RANGE_WRITE);
 #else
     (void)offset;
 #endif
     widen(&address, &size);
-    if (msync(address, size, wait ? MS_SYNC : MS_ASYNC)) return errno;
+    do failed = msync(address, size, wait ? MS_SYNC : MS_ASYNC);
+    while (failed && errno == EINTR);
+    if (failed) return errno;
 #ifdef F_FULLFSYNC
     if (wait && file != REGION_NO_FILE) return sync_to_disk((int)file);
 #endif
     return 0;
 }
+
+static int write_at(int fd, const char *bytes, size_t size, uint64_t offset)
+{
+    while (size) {
+        ssize_t written = pwrite(fd, bytes, size, (off_t)offset);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return written ? errno : ENOSPC;
+        bytes += written;
+        offset += (uint64_t)written;
+        size -= (size_t)written;
+    }
+    return 0;
+}
+
+#ifdef __linux__
+enum { REWRITTEN = 1 << 21 }; /* bytes at a time: the largest folio, which is evicted as one */
+
+/* Whole pages, up to the end of the file; `copy` has room for them. */
+static int rewrite_block(int fd, uint64_t offset, char *pages, size_t size, char *copy)
+{
+    unsigned char before[REWRITTEN / 4096], after[REWRITTEN / 4096];
+    size_t page = region_page_size(), count = (size + page - 1) / page;
+    int error = 0;
+    if (mincore(pages, size, before)) return errno;
+    for (size_t at = 0; at < size; at += page)
+        if (before[at / page] & 1) memcpy(copy + at, pages + at, size - at < page ? size - at : page);
+    madvise(pages, size, MADV_DONTNEED);
+    posix_fadvise(fd, (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
+    if (mincore(pages, size, after)) error = errno;
+    for (size_t i = 0; i < count && !error; i++) error = after[i] & 1 ? EBUSY : 0;
+    for (size_t at = 0; at < size; at += page) {
+        size_t part = size - at < page ? size - at : page;
+        int failed = before[at / page] & 1 ? write_at(fd, copy + at, part, offset + at) : 0;
+        if (failed) memcpy(pages + at, copy + at, part);
+        error = error ? error : failed;
+    }
+    return error;
+}
+
+int region_rewrite(region_file file, uint64_t offset, void *address, size_t size)
+{
+    struct stat st;
+    if (!size) return 0;
+    if (fcntl((int)file, F_GETFL) & O_APPEND) return EINVAL; /* writes would go to the end of the file */
+    if (fstat((int)file, &st)) return errno;
+    offset &= ~(uint64_t)page_mask();
+    widen(&address, &size);
+    if ((uint64_t)st.st_size < offset) return 0;
+    if ((uint64_t)st.st_size - offset < size) size = (size_t)((uint64_t)st.st_size - offset);
+    char *copy = malloc(REWRITTEN);
+    int error = copy ? 0 : ENOMEM;
+    for (size_t at = 0, part; at < size && !error; at += part) {
+        part = REWRITTEN - (size_t)((offset + at) % REWRITTEN);
+        if (part > size - at) part = size - at;
+        error = rewrite_block((int)file, offset + at, (char *)address + at, part, copy);
+    }
+    free(copy);
+    return error;
+}
+#else
+int region_rewrite(region_file file, uint64_t offset, void *address, size_t size)
+{
+    (void)file, (void)offset, (void)address, (void)size;
+    return 0;
+}
+#endif
 
 static int is_resident(void *address)
 {
@@ -662,10 +752,11 @@ int region_evict(region_file file, uint64_t offset, void *address, size_t size, 
     if (file == REGION_NO_FILE) return 0;
 #ifdef __linux__
     if (shared && is_on_overlay((int)file) && msync(address, size, MS_SYNC)) return errno;
-    /* only clean pages can be dropped */
-    if (shared)
-        sync_file_range((int)file, (off_t)first, (off_t)size,
-                        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+    /* only clean pages can be dropped, and pages whose write-back has failed count as clean */
+    int error = shared ? sync_range(file, first, size,
+                                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
+                       : 0;
+    if (error && error != ENOSYS) return error;
 #endif
 #ifdef POSIX_FADV_DONTNEED
     posix_fadvise((int)file, (off_t)first, (off_t)size, POSIX_FADV_DONTNEED);

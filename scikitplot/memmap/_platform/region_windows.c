@@ -578,6 +578,12 @@ int region_flush(region_file file, uint64_t offset, void *address, size_t size, 
     return error == ERROR_ACCESS_DENIED ? 0 : error; /* through a handle that cannot write nothing was stored */
 }
 
+int region_rewrite(region_file file, uint64_t offset, void *address, size_t size)
+{
+    (void)file, (void)offset, (void)address, (void)size;
+    return 0;
+}
+
 /* Windows promises no coherence of mappings and writes. */
 size_t region_store(region_file file, uint64_t offset, void *address, const void *source, size_t size)
 {
