@@ -195,26 +195,23 @@ cdef class MapCore:
     def _resize(self, tuple shape not None, Py_ssize_t nbytes, cnp.ndarray rows=None):
         """Change the size of region and map, unless views are alive; return whether that was done.
 
-        `rows`, of the map's dtype, are written to the end.
+        `rows`, of the map's dtype and contiguous, are written to the end. The caller has the size lock.
         """
-        cdef cnp.ndarray end
+        cdef Region region = self._region
+        cdef Py_ssize_t before = region.nbytes, added = 0 if rows is None else cnp.PyArray_NBYTES(rows)
+        cdef bint done = False
         try:
-            if not self._region.resize(nbytes, self._region.sparse and rows is None):  # rows are written at once
-                return False
-            # before any other thread can use the region
-            with cython.critical_section(self):
-                self.reshape(shape)
-            if rows is not None:
-                Py_INCREF(self.dtype)
-                end = PyArray_NewFromDescr(
-                    cnp.ndarray, self.dtype, self.ndim_, cnp.PyArray_DIMS(rows), self.steps,
-                    self._region.address + nbytes - cnp.PyArray_NBYTES(rows), self.flags, NULL)
-                cnp.PyArray_CopyInto(end, rows)
-                end = None
-            return True
+            done = region.resize(nbytes, region.sparse and rows is None)  # rows are written at once
+            if done and added:
+                copy(region.address + nbytes - added, cnp.PyArray_BYTES(rows), added)
+            return done
         finally:
-            self._region.end_resize()
-            if is_closed(self._region):  # Windows could map neither the new size nor the old one
+            # before any other thread can use the region, and also if it could not be made as it was after an error
+            if done or before != nbytes == region.nbytes:
+                with cython.critical_section(self):
+                    self.reshape(shape)
+            region.end_resize()
+            if is_closed(region):  # Windows could map neither the new size nor the old one
                 unlist(self)
 
     def _close(self):

@@ -77,8 +77,8 @@ cdef class FileInfo:
 
     @property
     def identity(self):
-        """(device, inode), which identify the file on this host."""
-        return self.fields.device, self.fields.inode
+        """(device, inode, time of birth or 0), which identify the file on this host."""
+        return self.fields.device, self.fields.inode, self.fields.birth_ns
 
 
 cdef FileInfo file_info(const region_info *fields):
@@ -197,7 +197,8 @@ cdef class File:
         with nogil:
             code = region_file_resize(self.handle, size, sparse)
         check(code, self.path)
-        check(region_file_info(self.handle, &self.last_info), self.path)
+        if region_file_info(self.handle, &self.last_info):
+            self.last_info.size = size  # the file has it, though the system does not say so
 
     def write(self, uint64_t offset, bytes data not None):
         """Write bytes. Those within a page stay old or become new if this process is killed meanwhile."""

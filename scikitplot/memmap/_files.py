@@ -5,13 +5,22 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, TypeVar
 
 from ._file import File, FileInfo
 from ._limits import explain_descriptors, explain_space
 from ._modes import Mode
 from ._region import Region, map_file
 from ._system import hand_on_rights, is_of_another_user, pinned, system_handle, system_path
+
+
+class Closable(Protocol):
+    """What this module needs of a map."""
+
+    def _close(self) -> bool: ...
+
+
+_Map = TypeVar("_Map", bound=Closable)
 
 ROOT = "/" if os.sep == "/" else None  # the start of every absolute path on POSIX
 REFUSED = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV)
@@ -71,37 +80,59 @@ def set_size(file: File, nbytes: int, sparse: bool) -> None:
         raise explain_space(error, nbytes, file.path) from None
 
 
-def resize_open(file: File, offset: int, nbytes: int, sparse: bool) -> Region:
-    """Set the size of an open file to `offset` and `nbytes` bytes more, and map these."""
-    size = file.size
+def resize_open(
+    file: File, offset: int, nbytes: int, sparse: bool, make_map: Callable[[Region], _Map]
+) -> _Map:
+    """Set the size of an open file to `offset` and `nbytes` bytes more, and make a map of these."""
+    size, region = file.size, None
     if offset + nbytes < size:
-        map_file(file, "write", offset, nbytes)  # and unmapped: if this fails, nothing is cut off yet
+        return _cut_open(file, offset, nbytes, sparse, make_map)
     set_size(file, offset + nbytes, sparse)
     try:
         region = map_file(file, "write", offset, nbytes)
-    except OSError:
-        set_size(file, size, sparse)
+        region.sparse = sparse
+        return make_map(region)
+    except BaseException:
+        region = None  # unmaps; Windows does not cut off the end of a mapped file
+        set_size(file, size, sparse=True)
         raise
+
+
+def _cut_open(file: File, offset: int, nbytes: int, sparse: bool, make_map: Callable[[Region], _Map]) -> _Map:
+    """Make a map, and only then cut off what is behind it: nothing that can fail comes after that."""
+    region = map_file(file, "write", offset, file.size - offset)
     region.sparse = sparse
-    return region
+    mm = make_map(region)
+    try:
+        region.cut(nbytes)
+    except BaseException:
+        mm._close()
+        raise
+    return mm
 
 
-def create(path: str, offset: int, nbytes: int, sparse: bool, header: bytes = b"") -> Region:
-    """Create a file that must not exist yet and begins with `header`, and map it from `offset` on."""
-    return _build(path, path, offset, nbytes, sparse, header)
+def create(
+    path: str, offset: int, nbytes: int, sparse: bool, make_map: Callable[[Region], _Map], header: bytes = b""
+) -> _Map:
+    """Create a file that must not exist yet and begins with `header`, and make a map of it from `offset` on."""
+    return _build(path, path, offset, nbytes, sparse, make_map, header)
 
 
-def replace(path: str, offset: int, nbytes: int, sparse: bool, header: bytes = b"") -> Region:
-    """Create a file, with the rights of the old one if there is one, and give it its name once it is mapped."""
+def replace(
+    path: str, offset: int, nbytes: int, sparse: bool, make_map: Callable[[Region], _Map], header: bytes = b""
+) -> _Map:
+    """Create a file, with the rights of the old one if there is one, and give it its name once there is a map of it."""
     old = None
     with contextlib.suppress(FileNotFoundError):
         old = File.open(path, False)
     try:
         with naming(path, "" if old is None else REPLACES), target_of(path) as (name, by_link):
             if old is None and by_link:
-                return _build(
-                    name, path, offset, nbytes, sparse, header, finish=lambda: check_link(path, name, FileInfo.at(path))
-                )
+
+                def check() -> None:
+                    check_link(path, name, FileInfo.at(path))
+
+                return _build(name, path, offset, nbytes, sparse, make_map, header, finish=check)
             if old is not None:
                 if by_link:
                     check_link(path, name, old.info)
@@ -114,7 +145,7 @@ def replace(path: str, offset: int, nbytes: int, sparse: bool, header: bytes = b
                     old.close()  # Windows does not replace a file that is open
                 os.replace(temporary, name)
 
-            return _build(temporary, path, offset, nbytes, sparse, header, old, take_name)
+            return _build(temporary, path, offset, nbytes, sparse, make_map, header, old, take_name)
     finally:
         if old is not None:
             old.close()
@@ -171,16 +202,20 @@ def _build(
     offset: int,
     nbytes: int,
     sparse: bool,
+    make_map: Callable[[Region], _Map],
     header: bytes,
     old: File | None = None,
     finish: Callable[[], None] = lambda: None,
-) -> Region:
-    """Create a file, map it, and only then give it its name where the system can: a kill leaves nothing behind."""
+) -> _Map:
+    """Create a file, make a map of it, and only then give it its name where the system can.
+
+    A kill leaves nothing behind, and neither does running out of memory.
+    """
     owner_only = old is not None  # until it has the rights of the old file
     taken = os.path.lexists(system_path(name))
     nameless = None if taken else File.create_nameless(os.path.dirname(name), path, owner_only=owner_only)
     file = nameless or File.create(name, path, owner_only=owner_only)
-    has_name, region = nameless is None, None
+    has_name, region, mm = nameless is None, None, None
     try:
         if old is not None:
             hand_on_rights(old.handle, file.handle)
@@ -188,18 +223,21 @@ def _build(
         if header:
             file.write(0, header)
         region = map_file(file, "write", offset, nbytes)
+        region.sparse = sparse
+        region.unsynced_name = True
+        mm = make_map(region)
         if not has_name:
             file.link(name)
             has_name = True
         finish()
     except BaseException:
-        if region is not None:
+        if mm is not None:
+            mm._close()
+        elif region is not None:
             region.close()  # Windows does not delete a mapped file
         file.close()
         if has_name:
             with contextlib.suppress(OSError):  # the error under way says more
                 os.unlink(system_path(name))
         raise
-    region.sparse = sparse
-    region.unsynced_name = True
-    return region
+    return mm

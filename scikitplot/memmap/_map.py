@@ -245,12 +245,14 @@ class MemMap(MapCore):
     def _create(cls, path: str, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
         make = _files.replace if mode.replaces else _files.create
         _, _, _, nbytes, start, _ = layout
-        return MapCore._over(cls, make(path, start, nbytes, sparse), layout, mode, access)
+        return make(path, start, nbytes, sparse, lambda region: MapCore._over(cls, region, layout, mode, access))
 
     @classmethod
     def _recreate(cls, file: File, mode: Mode, layout: Layout, access: Access, sparse: bool) -> Self:
         _, _, _, nbytes, start, _ = layout
-        return MapCore._over(cls, _files.resize_open(file, start, nbytes, sparse), layout, mode, access)
+        return _files.resize_open(
+            file, start, nbytes, sparse, lambda region: MapCore._over(cls, region, layout, mode, access)
+        )
 
     @classmethod
     def _open_anonymous(
@@ -646,8 +648,8 @@ class MemMap(MapCore):
         if windows:
             raise BufferError(f"Cannot detach {self!r}: close {count(windows, 'window')} of it first")
         array = self.to_numpy()
-        first = self._region.abandon()
         self._unlist()
+        first = self._region.abandon()
         if not first:  # another thread closed the map meanwhile
             self._check_open()
         return array
@@ -1126,4 +1128,4 @@ class MemMap(MapCore):
             block = block[np.newaxis]
         if block.shape[1:] != self.shape[1:]:
             raise ValueError(f"Expected rows of shape {self.shape[1:]}, not an array of shape {block.shape}")
-        return block
+        return np.ascontiguousarray(block)

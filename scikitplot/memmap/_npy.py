@@ -18,6 +18,7 @@ from ._file import File, FileInfo
 from ._layout import Shape, as_tuple, resolve
 from ._map import Default, MemMap
 from ._modes import ACCESSES, ORDERS, Access, Mode, Order, parse_mode, refuse
+from ._region import Region
 from ._system import system_handle, system_path
 
 if TYPE_CHECKING:
@@ -248,10 +249,13 @@ def _create(
     layout = resolve(item, full, order, len(header.raw), None, path)
     _, _, _, nbytes, start, _ = layout
     make = _files.replace if mode.replaces else _files.create
-    mm = MapCore._over(MemMap, make(path, start, nbytes, sparse, header.raw), layout, mode, access)
-    if full:
-        mm._region.header = RowCount(header)
-    return mm
+
+    def make_map(region: Region) -> MemMap:
+        if full:
+            region.header = RowCount(header)
+        return MapCore._over(MemMap, region, layout, mode, access)
+
+    return make(path, start, nbytes, sparse, make_map, header.raw)
 
 
 def open_npy(

@@ -94,6 +94,7 @@ cdef class Region:
     cdef int raise_damaged(self) except -1
     cdef int check_end(self, uint64_t size) except -1
     cdef int check_size_now(self) except -1
+    cdef int unmap_memory(self) noexcept
     cdef void unmap(self) noexcept
     cdef void after_fork_in_child(self) noexcept
     cpdef bint close(self) except -1
@@ -105,6 +106,7 @@ cdef class Region:
     cdef void make_dirty(self) noexcept
     cdef int write_again(self, File file) except -1
     cdef int check_write_back(self, int code) except -1
+    cdef void find_bytes(self, tuple run, Py_ssize_t *start, Py_ssize_t *stop) noexcept
     cdef int lock_run(self, tuple run) noexcept
     cdef int unlock_run(self, tuple run) noexcept
     cdef int relock(self) noexcept

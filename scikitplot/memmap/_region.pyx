@@ -42,7 +42,7 @@ cdef extern from "Python.h":
 cdef enum:
     LONG_UNMAP = 1 << 22  # bytes; unmapping this much takes longer than releasing the GIL
     PAGE_BLOCK = 512      # pages whose residency is asked for at a time
-    FAILURE_COUNTERS = 1024
+    FAILURE_COUNTERS = 1 << 16
 
 # each region has its own tracemalloc domain, so that `lease_sites` finds only its own leases
 cdef shared_unsigned last_trace_domain = 0x5EA10000
@@ -59,8 +59,8 @@ assert (REGION_NORMAL, REGION_RANDOM, REGION_SEQUENTIAL) == tuple(
     map(ACCESSES.index, ("normal", "random", "sequential")))
 
 # The system reports a failed write-back once per open file, which a forked child shares with its parent. So the failures
-# are counted in memory that they share, too. Files that share a counter flush more than they need to, once. The first
-# counter stays 0: it is that of memory without a file.
+# are counted in memory that they share, too. Each file has a counter; there are so many
+# that two files hardly share one. The first stays 0: it is that of memory without a file.
 cdef failure_count *file_failures = NULL
 check(region_map_anonymous(FAILURE_COUNTERS * sizeof(failure_count), True, <void **>&file_failures), None)
 
@@ -190,22 +190,33 @@ cdef class Region:
             raise ValueError(f"MemMap was being resized when this process was forked, and is lost here: {name}")
         raise ValueError(f"MemMap is closed: {name}")
 
+    cdef int unmap_memory(self) noexcept:
+        """Unmap the memory of a region that is no window. Return 0, or the system's error code: then it stays mapped."""
+        cdef int code
+        self.guard.pause()
+        if self.nbytes < LONG_UNMAP or is_only_thread():
+            code = region_unmap(self.address, self.nbytes)
+        else:
+            with nogil:
+                code = region_unmap(self.address, self.nbytes)
+        if code == 0:
+            self.address = NULL
+        elif not self.damage[0]:
+            self.guard.resume(self.address, self.nbytes)
+            return code
+        self.damage = &self.guard.kept_damage
+        self.guard.unwatch()
+        return code
+
     cdef void unmap(self) noexcept:
         """Unmap the memory and close the file, or release the parent of a window. No user is left."""
         cdef File file, memory
-        cdef void *address = self.address
-        cdef size_t nbytes = self.nbytes
-        self.address = NULL
-        self.damage = &self.guard.kept_damage
         if self.parent is not None:
+            self.address = NULL
+            self.damage = &self.guard.kept_damage
             self.advised = self.root().advised  # `access` still works on a closed window
-        else:
-            self.guard.unwatch()
-            if nbytes < LONG_UNMAP or is_only_thread():
-                region_unmap(address, nbytes)
-            else:
-                with nogil:
-                    region_unmap(address, nbytes)
+        elif self.address != NULL:
+            self.unmap_memory()  # if it fails, __dealloc__ tries again
         with cython.critical_section(self):  # another thread may be asking for the file
             self.parent = None
             file, memory = self.own_file, self.memory
@@ -249,11 +260,16 @@ cdef class Region:
         """Close the region if the owner is the only user. Return False if there are other users."""
         cdef Py_ssize_t state = USERS_CLOSING if self.parent is None else USERS_GONE  # a window unmaps nothing
         cdef Py_ssize_t found = users_claim(&self.users, state)
+        cdef int code = 0
         while yield_if_busy(found):
             found = users_claim(&self.users, state)
         if found == USERS_OWNER:
-            self.unmap()
-            users_set(&self.users, USERS_GONE)
+            if self.parent is None and self.address != NULL:
+                code = self.unmap_memory()
+            if code == 0:
+                self.unmap()
+            users_set(&self.users, USERS_OWNER if code else USERS_GONE)
+        check(code, self.path)
         return found <= USERS_OWNER
 
     def abandon(self):
@@ -277,10 +293,11 @@ cdef class Region:
             found = users_acquire(&self.users)
         if found < USERS_OWNER:
             return False
-        cdef bint first = users_abandon(&self.users) >= USERS_OWNER
-        if first and self.parent is None:
+        if self.parent is None and not is_closed(self):
             with nogil:
                 code = self.guard.revoke(self.address, self.nbytes, self.writable)
+        cdef bint first = code == 0 and users_abandon(&self.users) >= USERS_OWNER
+        if first and self.parent is None:
             with cython.critical_section(self):
                 memory = self.memory
                 self.own_file = self.memory = None
@@ -413,6 +430,8 @@ cdef class Region:
         cdef Py_ssize_t before = self.nbytes
         cdef tuple locked = self.locked
         cdef int code, lock_code
+        _, end = pages_of([(0, nbytes)], self.offset)[0]
+        cdef tuple kept = tuple(subtract(locked, [(end, sys.maxsize)]))  # without pages past the new end
         if users_claim(&self.users, USERS_RESIZING) != USERS_OWNER:
             return 0
         check_damage(self)
@@ -420,8 +439,8 @@ cdef class Region:
         if locked and nbytes > before:
             region_unlock(self.address, before)  # while mremap moves locked pages, they count twice against the limit
         code = self.resize_mapping(nbytes, sparse)
-        _, end = pages_of([(0, self.nbytes)], self.offset)[0]
-        self.locked = tuple(subtract(locked, [(end, sys.maxsize)]))  # without pages past the new end
+        if code == 0:
+            self.locked = kept
         lock_code = self.relock()
         if lock_code:
             if code == 0 and nbytes > before:  # undo the growth
@@ -452,7 +471,8 @@ cdef class Region:
                 code = region_resize_anonymous(self.nbytes, nbytes, <void **>&self.address)
             else:
                 code = region_resize(handle, self.offset, self.nbytes, nbytes, sparse, <void **>&self.address)
-                region_file_info(handle, &info)
+                if region_file_info(handle, &info) and code == 0:
+                    info.size = self.offset + nbytes
         with cython.critical_section(self):
             self.last_info = info
         if code == 0:
@@ -465,6 +485,14 @@ cdef class Region:
         """Let other threads use the region again after `resize`."""
         if users_count(&self.users) == USERS_RESIZING:
             users_set(&self.users, USERS_GONE if self.address == NULL else USERS_OWNER)
+
+    def cut(self, Py_ssize_t nbytes):
+        """Cut off the end of the region, and of the file that ends with it."""
+        try:
+            if not self.resize(nbytes, True):
+                raise BufferError(f"Cannot cut off the end of a map that another thread uses: {self.path}")
+        finally:
+            self.end_resize()
 
     # ---- pages
 
@@ -677,11 +705,17 @@ cdef class Region:
             finally:
                 release(self)
 
+    cdef void find_bytes(self, tuple run, Py_ssize_t *start, Py_ssize_t *stop) noexcept:
+        """Find the bytes of a page run that are in the region, without an object that takes memory."""
+        cdef uint64_t page = region_page_size(), first = run[0], last = run[1], end = self.offset + self.nbytes
+        first, last = max(first * page, self.offset), min(last * page, end)
+        start[0], stop[0] = min(first, end) - self.offset, max(last, self.offset) - self.offset
+
     cdef int lock_run(self, tuple run) noexcept:
         """Lock a page run. Return 0 or the system's error code."""
         cdef Py_ssize_t start, stop
         cdef int code
-        start, stop = bytes_of(run, self.offset, self.nbytes)
+        self.find_bytes(run, &start, &stop)
         with nogil:
             code = region_lock(self.address + start, stop - start)
         return code
@@ -690,7 +724,7 @@ cdef class Region:
         """Unlock a page run. Return 0 or the system's error code."""
         cdef Py_ssize_t start, stop
         cdef int code
-        start, stop = bytes_of(run, self.offset, self.nbytes)
+        self.find_bytes(run, &start, &stop)
         with nogil:
             code = region_unlock(self.address + start, stop - start)
         return code

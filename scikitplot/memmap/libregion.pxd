@@ -20,6 +20,7 @@ cdef extern from "_platform/region.h" nogil:
         uint64_t size
         uint64_t device
         uint64_t inode
+        int64_t birth_ns
         int64_t mtime_ns
 
     ctypedef enum region_intent:

@@ -18,6 +18,9 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#ifdef __linux__
+#include <sys/sysmacros.h> /* makedev */
+#endif
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -33,6 +36,7 @@
 #define O_DIRECT 0
 #endif
 
+enum { LARGEST_PAGE = 1 << 30 }; /* bytes */
 enum { LARGE = 1 << 22 }; /* bytes: from this size on NumPy puts its arrays in huge pages, too */
 
 static char nothing; /* where every mapping of size 0 points */
@@ -61,32 +65,38 @@ void region_error_text(int code, char *text, size_t size)
 
 /* --- files ---------------------------------------------------------------------------------------------------- */
 
+static region_kind kind_of(mode_t mode)
+{
+    return S_ISREG(mode)                    ? REGION_REGULAR
+           : S_ISDIR(mode)                  ? REGION_DIRECTORY
+           : S_ISFIFO(mode)                 ? REGION_FIFO
+           : S_ISSOCK(mode)                 ? REGION_SOCKET
+           : S_ISCHR(mode) || S_ISBLK(mode) ? REGION_DEVICE
+                                            : REGION_OTHER;
+}
+
 static void fill_info(const struct stat *st, region_info *info)
 {
 #ifdef __APPLE__
-    struct timespec mtime = st->st_mtimespec;
+    struct timespec mtime = st->st_mtimespec, birth = st->st_birthtimespec;
 #else
-    struct timespec mtime = st->st_mtim;
+    struct timespec mtime = st->st_mtim, birth = {0, 0};
 #endif
-    info->kind = S_ISREG(st->st_mode)                           ? REGION_REGULAR
-                 : S_ISDIR(st->st_mode)                         ? REGION_DIRECTORY
-                 : S_ISFIFO(st->st_mode)                        ? REGION_FIFO
-                 : S_ISSOCK(st->st_mode)                        ? REGION_SOCKET
-                 : S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode) ? REGION_DEVICE
-                                                                : REGION_OTHER;
+    info->kind = kind_of(st->st_mode);
     info->size = (uint64_t)st->st_size;
     info->device = (uint64_t)st->st_dev;
     info->inode = (uint64_t)st->st_ino;
+    info->birth_ns = (int64_t)birth.tv_sec * 1000000000 + birth.tv_nsec;
     info->mtime_ns = (int64_t)mtime.tv_sec * 1000000000 + mtime.tv_nsec;
 }
 
-#ifdef __linux__
+#ifdef STATX_BTIME
 /* The files of /proc are empty, those of /sys have the size of a page, and none of them takes any room. */
-static void note_generated(const char *path, int fd, const struct stat *st, region_info *info)
+static void note_generated(int fd, const char *path, uint64_t blocks, region_info *info)
 {
     struct statfs where;
-    if (!S_ISREG(st->st_mode) || st->st_blocks || (st->st_size && st->st_size != (off_t)region_page_size())) return;
-    if (path ? statfs(path, &where) : fstatfs(fd, &where)) return;
+    if (info->kind != REGION_REGULAR || blocks || (info->size && info->size != region_page_size())) return;
+    if (*path ? statfs(path, &where) : fstatfs(fd, &where)) return;
     switch ((unsigned long)where.f_type) {
     case PROC_SUPER_MAGIC:
     case SYSFS_MAGIC:
@@ -97,17 +107,40 @@ static void note_generated(const char *path, int fd, const struct stat *st, regi
     case SECURITYFS_MAGIC: info->kind = REGION_GENERATED;
     }
 }
-#else
-#define note_generated(path, fd, st, info) ((void)0)
+
+/* As fstatat(), with the time of birth.  A sandbox may forbid the call. */
+static int look_at(int fd, const char *path, int flags, region_info *info)
+{
+    struct statx stx;
+    struct stat st;
+    if (!statx(fd, path, flags, STATX_BASIC_STATS | STATX_BTIME, &stx)) {
+        info->kind = kind_of(stx.stx_mode);
+        info->size = stx.stx_size;
+        info->device = (uint64_t)makedev(stx.stx_dev_major, stx.stx_dev_minor);
+        info->inode = stx.stx_ino;
+        info->birth_ns = stx.stx_mask & STATX_BTIME ? stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec : 0;
+        info->mtime_ns = stx.stx_mtime.tv_sec * 1000000000 + stx.stx_mtime.tv_nsec;
+        note_generated(fd, path, stx.stx_blocks, info);
+        return 0;
+    }
+    if (errno != ENOSYS && errno != EPERM) return errno;
+    if (fstatat(fd, path, &st, flags)) return errno;
+    fill_info(&st, info);
+    note_generated(fd, path, (uint64_t)st.st_blocks, info);
+    return 0;
+}
 #endif
 
 int region_path_info(const char *path, region_info *info)
 {
+#ifdef STATX_BTIME
+    return look_at(AT_FDCWD, path, 0, info);
+#else
     struct stat st;
     if (stat(path, &st)) return errno;
     fill_info(&st, info);
-    note_generated(path, -1, &st, info);
     return 0;
+#endif
 }
 
 static int open_file(const char *path, int flags, mode_t permissions, region_file *file)
@@ -180,11 +213,14 @@ int region_file_reopen(region_file file, int writable, region_file *own, int *sh
 
 int region_file_info(region_file file, region_info *info)
 {
+#ifdef STATX_BTIME
+    return look_at((int)file, "", AT_EMPTY_PATH, info);
+#else
     struct stat st;
     if (fstat((int)file, &st)) return errno;
     fill_info(&st, info);
-    note_generated(NULL, (int)file, &st, info);
     return 0;
+#endif
 }
 
 static int truncate_file(int fd, uint64_t size)
@@ -283,7 +319,7 @@ int region_file_sync(region_file file) { return sync_to_disk((int)file); }
 
 int region_directory_sync(const char *path)
 {
-    region_file fd;
+    region_file fd = REGION_NO_FILE;
     int error = open_file(path, O_RDONLY | O_DIRECTORY, &fd);
     if (error) return error;
     error = sync_to_disk((int)fd);
@@ -435,11 +471,23 @@ int region_memory_map(region_file memory, uint64_t offset, size_t size, void **a
     return error ? error : region_map(memory, REGION_WRITE, offset, size, address);
 }
 
+/* The size of the whole pages of a mapping whose pages may be huge (hugetlbfs): for others the system says EINVAL. */
+static size_t larger_pages(size_t size, size_t *page)
+{
+    *page *= 2;
+    return (size + *page - 1) & ~(*page - 1);
+}
+
 int region_unmap(void *address, size_t size)
 {
     if (!size) return 0;
     widen(&address, &size);
-    return munmap(address, size) ? errno : 0;
+    size_t page = region_page_size();
+    while (munmap(address, size)) {
+        if (errno != EINVAL || page > LARGEST_PAGE) return errno;
+        size = larger_pages(size, &page);
+    }
+    return 0;
 }
 
 /* Unmap the pages of a mapping that its first `size` bytes do not meet. */
@@ -542,13 +590,13 @@ static int grow_file(region_file file, uint64_t offset, size_t old_size, size_t 
     int error = region_file_resize(file, offset + size, sparse);
     if (error) return error;
     error = region_map(file, REGION_WRITE, offset, size, &mapped);
-    if (error) {
-        truncate_file((int)file, offset + old_size);
-        return error;
+    if (!error) {
+        error = region_unmap(*address, old_size);
+        if (error) region_unmap(mapped, size);
+        else *address = mapped;
     }
-    region_unmap(*address, old_size);
-    *address = mapped;
-    return 0;
+    if (error) truncate_file((int)file, offset + old_size);
+    return error;
 }
 
 int region_resize(region_file file, uint64_t offset, size_t old_size, size_t size, int sparse, void **address)
@@ -564,8 +612,16 @@ int region_revoke(void *address, size_t size, int writable)
 {
     if (!size) return 0;
     widen(&address, &size);
-    return map_pages(address, size, writable ? PROT_READ | PROT_WRITE : PROT_READ,
-                     MAP_FIXED | MAP_PRIVATE | MAP_ANON | MAP_NORESERVE, REGION_NO_FILE, 0, &address);
+    size_t page = region_page_size(), whole = size;
+    for (;;) {
+        int error = map_pages(address, whole, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+                              MAP_FIXED | MAP_PRIVATE | MAP_ANON | MAP_NORESERVE, REGION_NO_FILE, 0, &address);
+        if (!error) break;
+        if (error != EINVAL || page > LARGEST_PAGE) return error;
+        whole = larger_pages(size, &page);
+    }
+    if (whole > size) munmap((char *)address + size, whole - size); /* region_unmap() will not meet it */
+    return 0;
 }
 
 /* --- pages ---------------------------------------------------------------------------------------------------- */

@@ -200,6 +200,7 @@ static int disk_info(HANDLE handle, region_info *info)
     info->size = join(found.nFileSizeHigh, found.nFileSizeLow);
     info->device = found.dwVolumeSerialNumber;
     info->inode = join(found.nFileIndexHigh, found.nFileIndexLow);
+    info->birth_ns = nanoseconds(found.ftCreationTime);
     info->mtime_ns = nanoseconds(found.ftLastWriteTime);
     return 0;
 }
