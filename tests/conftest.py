@@ -1,5 +1,6 @@
 """What the test modules share: markers, hypothesis profiles, files, subprocesses, and what a call left behind."""
 
+import contextlib
 import gc
 import importlib.util
 import os
@@ -79,6 +80,8 @@ ALONE = {
     "test_region": "counts who uses a map",
     "test_rights": "changes what all would share",
     "test_shared_memory": "closes maps that all threads would have",
+    "test_write_back": "mounts a disk",
+    "test_failing_calls": "makes calls of the whole process fail",
     "test_stores": "has one file for all threads",
     "test_size": "changes the size of files",
 }
@@ -250,8 +253,8 @@ def small_disk_of(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
         if not can_mount():
             pytest.skip("needs root, and a system that lets it mount a small disk")
         folder.mkdir()
-        options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs"]
-        if kind != "tmpfs":
+        options = ["-t", kind, "-o", f"size={size}", kind]
+        if kind not in ("tmpfs", "hugetlbfs"):
             image = tmp_path / "image"
             make = ["mke2fs", "-q", "-t", kind, "-O", "^has_journal", "-m", "0", "-N", "16", image, size]
             subprocess.run(make, check=True, env=os.environ | {"PATH": os.environ["PATH"] + ":/sbin:/usr/sbin"})
@@ -262,3 +265,46 @@ def small_disk_of(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
     yield mount
     if folder.is_mount():
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+class ThinDisk:
+    """A disk that promises 64 MiB, and has what is left of the 24 MiB of the disk that it is a file of."""
+
+    def __init__(self, outer: Path, folder: Path, kind: str) -> None:
+        self.folder = folder
+        self._filler = outer / "filler"
+        image = outer / "image"
+        with open(image, "wb") as file:
+            file.truncate(64 << 20)
+        path = {**os.environ, "PATH": os.environ["PATH"] + ":/sbin:/usr/sbin"}
+        subprocess.run(["mke2fs", "-q", "-t", kind, "-O", "^has_journal", "-m", "0", image], check=True, env=path)
+        subprocess.run(["mount", "-o", "loop", image, folder], check=True)
+
+    def fill(self) -> None:
+        """From now on what is written to the disk fails, unless it takes the place of something."""
+        with open(self._filler, "wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(1 << 16))
+
+    def free(self) -> None:
+        """Let it have all of its room again."""
+        self._filler.unlink()
+
+
+@pytest.fixture
+def thin_disk(tmp_path: Path) -> Iterator[Callable[[str], ThinDisk]]:
+    """Mount a disk of some kind ("ext4") that can run full though its file system has room: `disk.fill()`."""
+    outer, folder = tmp_path / "outer", tmp_path / "thin"
+
+    def mount(kind: str = "ext4") -> ThinDisk:
+        if not can_mount():
+            pytest.skip("needs root, and a system that lets it mount a small disk")
+        outer.mkdir()
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", outer], check=True)
+        return ThinDisk(outer, folder, kind)
+
+    yield mount
+    for mounted in (folder, outer):
+        if mounted.is_mount():
+            subprocess.run(["umount", "--lazy", mounted], check=True)

@@ -1,5 +1,6 @@
 """Who owns the memory, for how long, and what a closed map answers."""
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -1078,3 +1079,34 @@ def test_closing_at_interpreter_exit_is_safe(path, views):
     """
     assert stderr_of(code, path, "-W", "error").strip() == ""
     assert path.read_bytes()[:2] == b"\7\1"
+
+
+@pytest.fixture
+def huge_file(small_disk_of):
+    """A file whose pages are huge, on a file system that the system has set some aside for."""
+    folder, setting = small_disk_of("hugetlbfs", "2m"), Path("/proc/sys/vm/nr_hugepages")
+    before = setting.read_text()
+    setting.write_text("4")
+    path = folder / "data"
+    try:
+        if int(setting.read_text()) < 1:
+            pytest.skip("needs a huge page, and the system has none to spare")
+        with open(path, "w+b") as file:
+            file.truncate(os.statvfs(folder).f_bsize)
+        yield path
+        path.unlink()
+    finally:
+        setting.write_text(before)
+
+
+@pytest.mark.linux
+@pytest.mark.native
+@pytest.mark.parametrize("views", ["refuse", "revoke"])
+def test_a_part_of_a_huge_page_is_unmapped_as_a_whole(huge_file, views):
+    mm = MemMap.open(huge_file, "r+", shape=1000)
+    view = mm[:] if views == "revoke" else None
+    mm[:] = 1
+    with pytest.warns(RuntimeWarning, match="read zeros") if views == "revoke" else contextlib.nullcontext():
+        mm.close(views=views)
+    assert str(huge_file) not in Path("/proc/self/maps").read_text()
+    assert view is None or not view.any()
