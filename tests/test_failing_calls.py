@@ -1,4 +1,4 @@
-"""Each call of the system that fails half way through one of ours; tests/stress/failing_calls.py does it for all calls."""
+"""Each call of the system that fails half way through one of ours; tests/stress/failing_calls.py does all."""
 
 import pytest
 
@@ -18,3 +18,11 @@ pytestmark = [pytest.mark.linux, pytest.mark.native, pytest.mark.unsanitized]
 )
 def test_a_call_of_which_a_step_fails_changes_nothing_or_all_and_leaves_nothing(run_program, cases):
     assert run_program("stress/failing_calls.py", *cases, timeout=600).endswith(", bad 0")
+
+
+@pytest.mark.parametrize("disk", ["ext4", "ext2"])  # ext2 cannot reserve: it is filled with zeros
+def test_a_file_that_is_only_open_for_appending_grows_in_the_right_place_or_not_at_all(
+    run_program, small_disk_of, disk
+):
+    said = run_program("programs/appending.py", small_disk_of(disk, "16m"))
+    assert said.split() == (["changed", "changed", "True"] if disk == "ext4" else ["True"])

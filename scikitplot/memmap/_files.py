@@ -80,9 +80,7 @@ def set_size(file: File, nbytes: int, sparse: bool) -> None:
         raise explain_space(error, nbytes, file.path) from None
 
 
-def resize_open(
-    file: File, offset: int, nbytes: int, sparse: bool, make_map: Callable[[Region], _Map]
-) -> _Map:
+def resize_open(file: File, offset: int, nbytes: int, sparse: bool, make_map: Callable[[Region], _Map]) -> _Map:
     """Set the size of an open file to `offset` and `nbytes` bytes more, and make a map of these."""
     size, region = file.size, None
     if offset + nbytes < size:
@@ -231,13 +229,14 @@ def _build(
             has_name = True
         finish()
     except BaseException:
-        if mm is not None:
-            mm._close()
-        elif region is not None:
-            region.close()  # Windows does not delete a mapped file
+        with contextlib.suppress(OSError):  # the error under way says more
+            if mm is not None:
+                mm._close()
+            elif region is not None:
+                region.close()  # Windows does not delete a mapped file
         file.close()
         if has_name:
-            with contextlib.suppress(OSError):  # the error under way says more
+            with contextlib.suppress(OSError):
                 os.unlink(system_path(name))
         raise
     return mm

@@ -518,6 +518,8 @@ class MemMap(MapCore):
         BufferError
             If views (arrays, memoryviews) or windows of the map are alive. The message counts them and, while
             `tracemalloc` is tracing, says where they were made.
+        OSError
+            If the system does not unmap or replace the memory. The map stays open.
 
         Warns
         -----
@@ -722,6 +724,8 @@ class MemMap(MapCore):
 
         Raises
         ------
+        OSError
+            If pages cannot be written back, or an earlier `flush` could not: they stay.
         IndexError
             If a row is out of range.
         ValueError

@@ -58,9 +58,9 @@ assert (REGION_READ, REGION_WRITE, REGION_COPY) == tuple(map(INTENTS.index, ("re
 assert (REGION_NORMAL, REGION_RANDOM, REGION_SEQUENTIAL) == tuple(
     map(ACCESSES.index, ("normal", "random", "sequential")))
 
-# The system reports a failed write-back once per open file, which a forked child shares with its parent. So the failures
-# are counted in memory that they share, too. Each file has a counter; there are so many
-# that two files hardly share one. The first stays 0: it is that of memory without a file.
+# The system reports a failed write-back once per open file, which a forked child shares with its parent. So failures
+# are counted in memory that they share, too. Each file has a counter; two files hardly ever share one.
+# The first stays 0: it is that of memory without a file.
 cdef failure_count *file_failures = NULL
 check(region_map_anonymous(FAILURE_COUNTERS * sizeof(failure_count), True, <void **>&file_failures), None)
 
@@ -191,7 +191,7 @@ cdef class Region:
         raise ValueError(f"MemMap is closed: {name}")
 
     cdef int unmap_memory(self) noexcept:
-        """Unmap the memory of a region that is no window. Return 0, or the system's error code: then it stays mapped."""
+        """Unmap the memory of a root. Return 0, or the system's error code: then it stays mapped."""
         cdef int code
         self.guard.pause()
         if self.nbytes < LONG_UNMAP or is_only_thread():

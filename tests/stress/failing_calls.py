@@ -2,8 +2,9 @@
 
     failing_calls.py [NAME ...]     all cases, or those whose name contains one of the words
 
-Afterwards the call has raised an error that names the file, or has succeeded; shape, size and contents of the map agree,
-or it is closed; and no file, mapping, descriptor or locked page is left once it is closed. Linux only; needs a C compiler.
+Afterwards the call has raised an error that names the file, or has succeeded; shape, size and contents of the map
+agree, or it is closed; and no file, mapping, descriptor or locked page is left once it is closed. Linux only; needs a C
+compiler.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ SOURCE = Path(__file__).with_suffix(".c")
 PAGE = os.sysconf("SC_PAGESIZE")
 ROWS = 3 * PAGE // 8
 BEFORE = np.arange(ROWS, dtype="<i8")
-MOST = 60  # calls of one function, of which each is made to fail
+MOST = 120  # calls of one function, or allocations of Python, of which each is made to fail
 
 FAULTS = {
     "mmap": [errno.ENOMEM, errno.EACCES],
@@ -144,7 +145,6 @@ def cases() -> Iterator[Case]:
     same = [ROWS]
     for mode in ("r", "r+", "c"):
         yield Case(f"open {mode}", make_table, open_again(mode, ROWS), same)
-        yield Case(f"open {mode} random", make_table, lambda path: MemMap.open(path, dtype="<i8", access="random"), same)
     yield Case("open w+", make_table, open_again("w+", 10), [ROWS, 10])
     yield Case("open w+ new", nothing_there, open_again("w+", 10), [10])
     yield Case("open x+", nothing_there, open_again("x+", 10), [10])
@@ -220,7 +220,10 @@ def check_file(folder: str, case: Case) -> None:
     assert names in ([], ["table"]), f"files left: {names}"
     if names:
         rows = np.fromfile(os.path.join(folder, "table"), dtype="<i8")
+        common = min(len(rows), ROWS)
         assert len(rows) in case.after, f"the file has {len(rows)} rows"
+        if common > 10 or "object" in case.name:
+            assert np.array_equal(rows[:common], BEFORE[:common]), "the contents of the file have changed"
 
 
 def look(case: Case, function: str, code: int, prepared: Any, result: Any, error: BaseException | None) -> None:
@@ -329,18 +332,19 @@ def main(words: list[str]) -> int:
     return 1 if bad else 0
 
 
-def preload() -> None:
-    """Start again, with the library."""
+def preload(program: str) -> None:
+    """Start a program again with the library, unless this is that second start."""
+    if "FAILING_CALLS" in os.environ:
+        return
     with tempfile.TemporaryDirectory() as folder:
         library = os.path.join(folder, "failing_calls.so")
-        command = [os.environ.get("CC", "cc"), "-std=gnu11", "-O1", "-shared", "-fPIC", str(SOURCE), "-o", library, "-ldl"]
-        subprocess.run(command, check=True)
+        compiler = [os.environ.get("CC", "cc"), "-std=gnu11", "-O1", "-shared", "-fPIC"]
+        subprocess.run([*compiler, str(SOURCE), "-o", library, "-ldl"], check=True)
         environment = {**os.environ, "LD_PRELOAD": library, "FAILING_CALLS": "1"}
-        done = subprocess.run([sys.executable, __file__, *sys.argv[1:]], env=environment, check=False)
+        done = subprocess.run([sys.executable, program, *sys.argv[1:]], env=environment, check=False)
     sys.exit(done.returncode)
 
 
 if __name__ == "__main__":
-    if "FAILING_CALLS" not in os.environ:
-        preload()
+    preload(__file__)
     sys.exit(main(sys.argv[1:]))
