@@ -164,6 +164,27 @@ def test_recover_writes_to_the_right_place_of_a_file_that_was_opened_for_appendi
         assert contents_on_disk(mm) == WRITTEN.tobytes()
 
 
+def test_recover_writes_a_part_of_a_file_again_and_keeps_what_is_around_it(disk):
+    path = disk.folder / "data"
+    start = (1 << 20) + 3 * 4096 + 100  # in the middle of what the page cache may keep as one folio
+    with open(path, "wb") as file:
+        file.write(WRITTEN[:start])
+        file.truncate(NBYTES)
+        file.flush()
+        os.fsync(file.fileno())
+    with MemMap.open(path, "r+", offset=start, shape=2 << 20) as mm:
+        disk.fill()
+        mm[:] = WRITTEN[start : start + mm.nbytes]
+        with pytest.raises(OSError, match=NOT_WRITTEN):
+            mm.flush()
+        disk.free()
+        mm.recover()
+        mm.evict()
+    contents = np.fromfile(path, dtype="u1")
+    assert np.array_equal(contents[: start + (2 << 20)], WRITTEN[: start + (2 << 20)])
+    assert not contents[start + (2 << 20) :].any()
+
+
 def test_a_map_with_a_failed_flush_closes_and_the_next_map_of_the_file_knows_nothing_of_it(mm, disk):
     with pytest.raises(OSError, match=NOT_WRITTEN):
         mm.flush()

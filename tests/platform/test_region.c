@@ -4,6 +4,7 @@
 
 #include "region.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1356,6 +1357,30 @@ static void evicting_a_map_keeps_its_stores(void)
     }
 }
 
+static void rewriting_pages_keeps_the_file_and_what_is_around_the_map(void)
+{
+    const uint64_t offset = 65543;
+    const char *path;
+    region_info info;
+    region_file file = open_new_file(1000000, &path); /* the last page is not whole */
+    unsigned char *bytes = map(file, REGION_WRITE, offset, 900000);
+    CHECK(bytes);
+    memset(bytes + 1000, 7, 50000);
+    CHECK(region_flush(file, offset, bytes, 900000, 1) == 0);
+    int error = region_rewrite(file, offset, bytes, 900000);
+    CHECK(error == 0 || error == EBUSY); /* a file system in memory evicts nothing */
+    CHECK(region_rewrite(file, offset, bytes, 0) == 0);
+    CHECK(region_flush(file, offset, bytes, 900000, 1) == 0);
+    CHECK(is_pattern(bytes, offset, 1000) && is_filled(bytes + 1000, 7, 50000));
+    CHECK(is_pattern(bytes + 51000, offset + 51000, 849000));
+    CHECK(region_file_info(file, &info) == 0 && info.size == 1000000);
+    CHECK(region_unmap(bytes, 900000) == 0);
+    CHECK(region_file_close(file) == 0);
+    CHECK(byte_of_file(path, (long)offset - 1) == pattern(offset - 1));
+    CHECK(byte_of_file(path, (long)offset + 1000) == 7);
+    CHECK(byte_of_file(path, 999999) == pattern(999999));
+}
+
 static void evicting_anonymous_memory_keeps_its_stores(void)
 {
     for (int shared = 0; shared < 2; shared++) {
@@ -1518,6 +1543,7 @@ static const struct {
     TEST(a_read_only_file_can_be_flushed),
     TEST(advice_changes_no_byte),
     TEST(evicting_a_map_keeps_its_stores),
+    TEST(rewriting_pages_keeps_the_file_and_what_is_around_the_map),
     TEST(evicting_anonymous_memory_keeps_its_stores),
     TEST(touched_pages_are_resident),
     TEST(untouched_memory_is_not_resident),

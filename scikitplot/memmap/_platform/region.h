@@ -117,8 +117,9 @@ int region_revoke(void *address, size_t size, int writable);
 int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait);
 /* After a failed flush and one that succeeded: put the resident pages of a REGION_WRITE mapping into the page cache anew.
  * Linux remembers of a page that its disk block was once written, also if that failed (ext4: the block reads as zeros); so
- * each page is copied, evicted and written again.  EBUSY: a page could not be evicted.  No other thread may write to the
- * mapping meanwhile, and no page may be locked.  Does nothing where pages stay dirty after a failure. */
+ * pages are copied, evicted and written again, with those around the mapping that are evicted together with its own.
+ * EBUSY: a page could not be evicted.  Nobody may write to the file meanwhile, and no page may be locked.  Does nothing
+ * where pages stay dirty after a failure. */
 int region_rewrite(region_file file, uint64_t offset, void *address, size_t size);
 /* Write into a REGION_WRITE mapping of a file through the file: `address` is its byte `offset`.  Then no page has to be
  * read or zeroed first; if the first and the last page are resident, a copy is as good, and nothing is written.  The file

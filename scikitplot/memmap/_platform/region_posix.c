@@ -670,25 +670,44 @@ static int write_at(int fd, const char *bytes, size_t size, uint64_t offset)
 }
 
 #ifdef __linux__
-enum { REWRITTEN = 1 << 21 }; /* bytes at a time: the largest folio, which is evicted as one */
+enum { REWRITE_BLOCK = 1 << 21 }; /* bytes: the largest folio, of which the page cache drops all or nothing */
 
-/* Whole pages, up to the end of the file; `copy` has room for them. */
-static int rewrite_block(int fd, uint64_t offset, char *pages, size_t size, char *copy)
+static int read_at(int fd, char *bytes, size_t size, uint64_t offset)
 {
-    unsigned char before[REWRITTEN / 4096], after[REWRITTEN / 4096];
-    size_t page = region_page_size(), count = (size + page - 1) / page;
-    int error = 0;
-    if (mincore(pages, size, before)) return errno;
-    for (size_t at = 0; at < size; at += page)
-        if (before[at / page] & 1) memcpy(copy + at, pages + at, size - at < page ? size - at : page);
-    madvise(pages, size, MADV_DONTNEED);
+    while (size) {
+        ssize_t got = pread(fd, bytes, size, (off_t)offset);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return got ? errno : ENODATA; /* the file became shorter */
+        bytes += got;
+        offset += (uint64_t)got;
+        size -= (size_t)got;
+    }
+    return 0;
+}
+
+/* Rewrite the block of a file from `offset` on, `size` bytes of it, of which `part` bytes from `skip` on are mapped at
+ * `pages`, and need it if they are resident.  `copy` has room for the block. */
+static int rewrite_block(int fd, uint64_t offset, size_t size, char *pages, size_t skip, size_t part, char *copy)
+{
+    unsigned char before[REWRITE_BLOCK / 4096], after[REWRITE_BLOCK / 4096];
+    size_t page = region_page_size(), count = (part + page - 1) / page;
+    int any = 0, still = 0;
+    if (mincore(pages, part, before)) return errno;
+    for (size_t i = 0; i < count; i++) any |= before[i] & 1;
+    if (!any) return 0;
+    int error = read_at(fd, copy, size, offset);
+    if (error) return error;
+    madvise(pages, part, MADV_DONTNEED);
     posix_fadvise(fd, (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
-    if (mincore(pages, size, after)) error = errno;
-    for (size_t i = 0; i < count && !error; i++) error = after[i] & 1 ? EBUSY : 0;
+    if (mincore(pages, part, after)) return errno;
+    for (size_t i = 0; i < count; i++) still |= after[i] & 1;
+    error = still ? EBUSY : 0;
     for (size_t at = 0; at < size; at += page) {
-        size_t part = size - at < page ? size - at : page;
-        int failed = before[at / page] & 1 ? write_at(fd, copy + at, part, offset + at) : 0;
-        if (failed) memcpy(pages + at, copy + at, part);
+        int is_mapped = at >= skip && at < skip + part;
+        if (is_mapped && !(before[(at - skip) / page] & 1)) continue;
+        size_t length = size - at < page ? size - at : page;
+        int failed = write_at(fd, copy + at, length, offset + at);
+        if (failed && is_mapped) memcpy(pages + (at - skip), copy + at, length); /* back into memory */
         error = error ? error : failed;
     }
     return error;
@@ -702,14 +721,13 @@ int region_rewrite(region_file file, uint64_t offset, void *address, size_t size
     if (fstat((int)file, &st)) return errno;
     offset &= ~(uint64_t)page_mask();
     widen(&address, &size);
-    if ((uint64_t)st.st_size < offset) return 0;
-    if ((uint64_t)st.st_size - offset < size) size = (size_t)((uint64_t)st.st_size - offset);
-    char *copy = malloc(REWRITTEN);
+    char *copy = malloc(REWRITE_BLOCK), *pages = address;
     int error = copy ? 0 : ENOMEM;
-    for (size_t at = 0, part; at < size && !error; at += part) {
-        part = REWRITTEN - (size_t)((offset + at) % REWRITTEN);
-        if (part > size - at) part = size - at;
-        error = rewrite_block((int)file, offset + at, (char *)address + at, part, copy);
+    for (size_t part; size && offset < (uint64_t)st.st_size && !error; offset += part, pages += part, size -= part) {
+        size_t skip = (size_t)(offset % REWRITE_BLOCK);
+        uint64_t left = (uint64_t)st.st_size - (offset - skip);
+        part = size < REWRITE_BLOCK - skip ? size : REWRITE_BLOCK - skip;
+        error = rewrite_block((int)file, offset - skip, left < REWRITE_BLOCK ? (size_t)left : REWRITE_BLOCK, pages, skip, part, copy);
     }
     free(copy);
     return error;
