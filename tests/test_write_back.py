@@ -174,7 +174,7 @@ def test_recover_writes_a_part_of_a_file_again_and_keeps_what_is_around_it(disk)
         os.fsync(file.fileno())
     with MemMap.open(path, "r+", offset=start, shape=2 << 20) as mm:
         disk.fill()
-        mm[:] = WRITTEN[start : start + mm.nbytes]
+        mm[:] = WRITTEN[start : start + mm.nbytes]  # the first and the last page in part
         with pytest.raises(OSError, match=NOT_WRITTEN):
             mm.flush()
         disk.free()

@@ -758,8 +758,9 @@ static void a_store_of_many_bytes_is_seen_by_file_and_map(void)
 {
     FOR_OFFSETS(past) {
         static unsigned char source[LARGE];
-        size_t size = 2 * region_page_size() + 7, stored;
+        size_t page = region_page_size(), size = 2 * page + 7, stored;
         uint64_t offset = LARGE + past; /* in a hole: nothing there is in memory at first */
+        size_t up_to_last_page = (size_t)((offset + size - 1) / page * page - (offset + 1));
         region_file file = open_new_file(LARGE, NULL);
         CHECK(region_file_resize(file, 2 * LARGE, 0) == 0);
         unsigned char *bytes = map(file, REGION_WRITE, offset, size);
@@ -767,7 +768,7 @@ static void a_store_of_many_bytes_is_seen_by_file_and_map(void)
         for (int round = 0; round < 2; round++) {
             for (size_t i = 0; i < size; i++) source[i] = (unsigned char)(pattern(i) + round);
             stored = region_store(file, offset + 1, bytes + 1, source + 1, size - 2);
-            CHECK(stored == (STORES_BY_CALL && round == 0 ? size - 2 : 0));
+            CHECK(stored == (STORES_BY_CALL && round == 0 ? up_to_last_page : 0));
             memcpy(bytes + 1 + stored, source + 1 + stored, size - 2 - stored);
             CHECK(memcmp(bytes + 1, source + 1, size - 2) == 0);
             CHECK(bytes[0] == 0 && bytes[size - 1] == 0);

@@ -122,8 +122,9 @@ int region_flush(region_file file, uint64_t offset, void *address, size_t size, 
  * where pages stay dirty after a failure. */
 int region_rewrite(region_file file, uint64_t offset, void *address, size_t size);
 /* Write into a REGION_WRITE mapping of a file through the file: `address` is its byte `offset`.  Then no page has to be
- * read or zeroed first; if the first and the last page are resident, a copy is as good, and nothing is written.  The file
- * grows only if it is truncated meanwhile.  Returns how many bytes were written, perhaps none; the caller copies the rest. */
+ * read or zeroed first; if the first and the last page are resident, a copy is as good, and nothing is written.  A part
+ * of a page is copied, too: Linux keeps it only if it can be written back.  The file grows only if it is truncated
+ * meanwhile.  Returns how many bytes were written, perhaps none; the caller copies the rest. */
 size_t region_store(region_file file, uint64_t offset, void *address, const void *source, size_t size);
 /* Advisory: how the pages will be used. */
 int region_advise(void *address, size_t size, region_access access);

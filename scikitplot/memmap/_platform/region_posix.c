@@ -708,6 +708,7 @@ static int rewrite_block(int fd, uint64_t offset, size_t size, char *pages, size
         size_t length = size - at < page ? size - at : page;
         int failed = write_at(fd, copy + at, length, offset + at);
         if (failed && is_mapped) memcpy(pages + (at - skip), copy + at, length); /* back into memory */
+        else if (length < page) read_at(fd, copy + at, 1, offset + at); /* else a part of a page is lost if this fails again */
         error = error ? error : failed;
     }
     return error;
@@ -752,14 +753,16 @@ size_t region_store(region_file file, uint64_t offset, void *address, const void
 {
     struct stat st;
     struct rlimit most;
-    size_t stored = 0;
+    size_t stored = (size_t)(-offset & page_mask()), end = size - (size_t)((offset + size) & page_mask());
     int fd = (int)file, flags = fcntl(fd, F_GETFL);
     if (flags == -1 || flags & (O_APPEND | O_SYNC | O_DIRECT)) return 0; /* of a duplicate: it would write elsewhere, or wait */
     if (fstat(fd, &st) || (uint64_t)st.st_size < offset + size) return 0;
     if (getrlimit(RLIMIT_FSIZE, &most) || most.rlim_cur < offset + size) return 0; /* would be sent SIGXFSZ */
     if (is_resident(address) && is_resident((char *)address + size - 1)) return 0;
-    while (stored < size) {
-        ssize_t written = pwrite(fd, (const char *)source + stored, size - stored, (off_t)(offset + stored));
+    if (stored >= size || stored >= end) return 0;
+    memcpy(address, source, stored); /* up to the first whole page */
+    while (stored < end) {
+        ssize_t written = pwrite(fd, (const char *)source + stored, end - stored, (off_t)(offset + stored));
         if (written > 0) stored += (size_t)written;
         else if (written == 0 || errno != EINTR) break;
     }
