@@ -185,6 +185,20 @@ def test_recover_writes_a_part_of_a_file_again_and_keeps_what_is_around_it(disk)
     assert not contents[start + (2 << 20) :].any()
 
 
+def test_recover_says_so_if_another_map_keeps_the_pages_and_loses_nothing(mm, disk):
+    with MemMap.open(disk.folder / "data") as other:
+        assert np.array_equal(other[:], WRITTEN)
+        with pytest.raises(OSError, match=NOT_WRITTEN):
+            mm.flush()
+        disk.free()
+        with pytest.raises(OSError, match=NOT_WRITTEN) as raised:
+            mm.recover()
+        assert raised.value.errno == errno.EBUSY
+        assert np.array_equal(mm[:], WRITTEN)
+    mm.recover()
+    assert contents_on_disk(mm) == WRITTEN.tobytes()
+
+
 def test_a_map_with_a_failed_flush_closes_and_the_next_map_of_the_file_knows_nothing_of_it(mm, disk):
     with pytest.raises(OSError, match=NOT_WRITTEN):
         mm.flush()

@@ -949,8 +949,8 @@ class MemMap(MapCore):
             If something cannot be recovered: the file is still too short, was removed or replaced, the disk is still
             full, the device still fails. The damage stays, and the try loses nothing that was written.
         OSError
-            If a write to the disk fails again; or if pages were recovered that had been locked, and cannot be locked
-            again.
+            If a write to the disk fails again, or another map of the file keeps pages from being written again (EBUSY);
+            or if pages were recovered that had been locked, and cannot be locked again.
         ValueError
             If the map is closed.
 
