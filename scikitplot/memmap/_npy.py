@@ -165,8 +165,12 @@ class RowCount:
     def sync(self, file: File) -> None:
         """Make the header survive a power cut."""
         if not self._is_synced:
-            file.sync()
-            self._is_synced = True
+            self._is_synced = True  # before: another thread may change the header meanwhile
+            try:
+                file.sync()
+            except OSError:
+                self._is_synced = False
+                raise
 
     @contextlib.contextmanager
     def in_step(self, file: File, rows: int) -> Iterator[None]:
