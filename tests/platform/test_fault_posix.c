@@ -450,7 +450,7 @@ static void fill_disk(void)
     snprintf(name, sizeof name, "%s/filler", disk);
     int fd = open(name, O_WRONLY | O_CREAT, 0600);
     do {
-        CHECK(!syncfs(fd));
+        CHECK(!fsync(fd));
         for (written = 0; write(fd, block, sizeof block) > 0; written++) {}
         CHECK(errno == ENOSPC);
     } while (written);

@@ -320,7 +320,7 @@ int region_file_sync(region_file file) { return sync_to_disk((int)file); }
 int region_directory_sync(const char *path)
 {
     region_file fd = REGION_NO_FILE;
-    int error = open_file(path, O_RDONLY | O_DIRECTORY, &fd);
+    int error = open_file(path, O_RDONLY | O_DIRECTORY, 0, &fd);
     if (error) return error;
     error = sync_to_disk((int)fd);
     close((int)fd);
