@@ -123,7 +123,7 @@ def test_lock_error_keeps_its_code_and_file():
 @pytest.mark.linux
 @pytest.mark.parametrize("mode", ["r", "c"])
 def test_a_file_system_without_mappings_is_named_as_the_reason(mode, leftovers):
-    setting = "/sys/kernel/mm/transparent_hugepage/enabled"
+    setting = "/sys/kernel/notes"
     if not os.path.exists(setting):
         pytest.skip(f"needs {setting}")
     before = leftovers()
