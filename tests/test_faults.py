@@ -1040,8 +1040,6 @@ for number in range(1, 4):
     ends_by(signal.SIGSEGV, OPEN + "os.kill(os.getpid(), signal.SIGSEGV)")
 
 
-
-
 def test_a_signal_that_is_no_fault_is_for_the_handler_that_was_there(survives):
     survives("""
 calls = []
