@@ -330,7 +330,7 @@ class MemMap(MapCore):
         ----------
         array : numpy.memmap, or an array over one
             Also a slice, a transpose or another view, as long as it is contiguous, in either order. On Linux also an
-            array over an `mmap.mmap` of a file.
+            array over an ``mmap.mmap`` of a file.
         mode : {"r", "r+", "c"}, optional
             Default: that of the array; ``"r+"`` for ``"w+"``, and ``"r"`` for an array that is not writeable. Private
             changes of a ``"c"`` array are not in the map.
