@@ -105,8 +105,10 @@ cdef inline bint locate_integer(
     """Move `place` to an item of an axis; return False if it is out of range."""
     if item.start < 0:
         item.start += length
+    if not 0 <= item.start < length:
+        return False
     place[0] += item.start * stride
-    return 0 <= item.start < length
+    return True
 
 
 cdef inline bint locate_scalar(
