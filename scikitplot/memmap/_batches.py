@@ -9,7 +9,7 @@ import operator
 import os
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     _Table = _Map | _Array
 
 BLOCK_NBYTES = 1 << 20  # of the first map: what shuffle="blocks" keeps together
-FOLIO = (1 << 21) // PAGE_SIZE  # pages that Linux caches, and drops, as one at most
+FOLIO_NBYTES = 1 << 21  # what Linux caches, maps and drops as one at most
+FOLIO = FOLIO_NBYTES // PAGE_SIZE
+RESIDENT_NBYTES = 1 << 25  # of the maps, that batches(evict=True) lets this process have
 
 
 def parts_of(table: _Map, start: int, stop: int) -> Iterator[tuple[MapCore, int, int]]:
@@ -80,16 +82,32 @@ def _iter_chunks(mm: MapCore, start: int, end: int, step: int, evict: bool, bar:
                 mm._region.evict_pages([(least, past + (stop == end))], file)
 
 
+class Items(NamedTuple):
+    """What a batch consists of: runs of `length` rows, one starting every `step` rows."""
+
+    length: int
+    step: int
+
+    def count(self, rows: int) -> int:
+        """Return how many whole items so many rows have."""
+        return max((rows - self.length) // self.step + 1, 0)
+
+    def rows_of(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the first row of consecutive items, and the row after their last."""
+        return start * self.step, (stop - 1) * self.step + self.length
+
+
 class RowReader:
-    """Reads ahead for batches of single rows."""
+    """Reads ahead for batches of single items."""
 
-    def __init__(self, maps: list[_Map]) -> None:
+    def __init__(self, maps: list[_Map], items: Items) -> None:
         self._maps = maps
+        self._items = items
 
-    def read_ahead(self, position: int, rows: npt.NDArray[np.int64]) -> None:
+    def read_ahead(self, position: int, chosen: npt.NDArray[np.int64]) -> None:
         """Start reading the batch at this position."""
         for mm in self._maps:
-            mm._request(rows)
+            mm._request(chosen * self._items.step, self._items.length)
 
     def evict_before(self, position: int) -> None:
         """Evict what no batch from this position on needs."""
@@ -98,15 +116,16 @@ class RowReader:
 class BlockReader:
     """Reads ahead for blocks, up to one group, and evicts each group after its last batch."""
 
-    def __init__(self, maps: list[_Map], order: ShuffledBlocks, first: int, last: int) -> None:
+    def __init__(self, maps: list[_Map], items: Items, order: ShuffledBlocks, first: int, last: int) -> None:
         self._maps = maps
+        self._items = items
         self._order = order
         self._group = -1  # the group that was last read ahead
         self._kept = order.group_of(first)  # the first group that is not evicted yet
         self._last = order.group_of(last)
         self._requested = 0  # blocks of the group after it
 
-    def read_ahead(self, position: int, rows: npt.NDArray[np.int64]) -> None:
+    def read_ahead(self, position: int, chosen: npt.NDArray[np.int64]) -> None:
         """Start reading the batch at this position."""
         order, group = self._order, self._order.group_of(position)
         if group != self._group:
@@ -131,9 +150,11 @@ class BlockReader:
     def _parts(self, group: int, start: int, stop: int) -> Iterator[tuple[_Map, int, int]]:
         """Yield some blocks of a group as (map, first row, row after the last)."""
         if 0 <= group <= self._last:
+            size = self._order.block
             for block in self._order.blocks_of(group)[start:stop].tolist():
+                first, end = self._items.rows_of(block * size, min((block + 1) * size, self._order.length))
                 for mm in self._maps:
-                    yield mm, block * self._order.block, min((block + 1) * self._order.block, len(mm))
+                    yield mm, first, end
 
 
 class Batches:
@@ -157,6 +178,9 @@ class Batches:
         shard: tuple[SupportsIndex, SupportsIndex],
         drop_last: bool,
         prefetch: SupportsIndex,
+        length: SupportsIndex | None,
+        step: SupportsIndex | None,
+        evict: bool,
         progress: bool,
     ) -> None:
         if not maps:
@@ -187,13 +211,20 @@ class Batches:
         self._progress = progress
         if progress:
             tqdm_class()  # now, not at the first iteration
+        if step is not None and length is None:
+            raise ValueError("Expected length beside step: an item is a run of so many rows")
+        run = 1 if length is None else at_least("length", length, 1)
+        self._items = Items(run, run if step is None else at_least("step", step, 1))
+        self._run = None if length is None else run  # the argument of gather
+        self._evict = evict
+        number = self._items.count(lengths[0])
         how = at_least("epoch", epoch, 0), at_least("buffer_nbytes", buffer_nbytes, 1)
-        self._order = self._order_of(lengths[0], shuffle, *how)
-        # a shard is a run of positions; shards differ by one row at most, with drop_last not in the number of batches
-        self._first = worker * lengths[0] // workers
-        self._last = (worker + 1) * lengths[0] // workers
+        self._order = self._order_of(number, shuffle, *how)
+        # a shard is a run of positions; shards differ by one item at most, with drop_last not in the number of batches
+        self._first = worker * number // workers
+        self._last = (worker + 1) * number // workers
         if drop_last:
-            self._last = self._first + lengths[0] // workers // self._size * self._size
+            self._last = self._first + number // workers // self._size * self._size
         self._first += at_least("start", start, 0) * self._size
 
     def _order_of(self, length: int, shuffle: bool | str, epoch: int, buffer_nbytes: int) -> Order:
@@ -202,9 +233,9 @@ class Batches:
         if shuffle != "blocks":
             return Shuffled(length, self.seed, epoch)
         first = self._maps[0]
-        row = max(math.prod(first.shape[1:], start=first.itemsize), 1)
-        block = max(BLOCK_NBYTES // row, 1)
-        return ShuffledBlocks(length, block, max(buffer_nbytes // (block * row), 1), self.seed, epoch)
+        item = max(math.prod(first.shape[1:], start=first.itemsize) * self._items.step, 1)
+        block = max(BLOCK_NBYTES // item, 1)
+        return ShuffledBlocks(length, block, max(buffer_nbytes // (block * item), 1), self.seed, epoch)
 
     def __len__(self) -> int:
         return max(-(-(self._last - self._first) // self._size), 0)
@@ -213,27 +244,41 @@ class Batches:
         bar = progress_bar(len(self), "batch", self._progress)
         waiting: deque[tuple[int, npt.NDArray[np.int64]]] = deque()
         maps = [table for table in self._maps if not isinstance(table, np.ndarray)]
-        reader: BlockReader | RowReader = RowReader(maps)
+        reader: BlockReader | RowReader = RowReader(maps, self._items)
         if isinstance(self._order, ShuffledBlocks) and self._first < self._last:
-            reader = BlockReader(maps, self._order, self._first, self._last - 1)
+            reader = BlockReader(maps, self._items, self._order, self._first, self._last - 1)
         starts = iter(range(self._first, self._last, self._size))
         with contextlib.closing(bar):
             while True:
                 for start in itertools.islice(starts, self._ahead + 1 - len(waiting)):
                     stop = min(start + self._size, self._last)
-                    rows = self._order.rows(start, stop)
-                    reader.read_ahead(start, rows)
-                    waiting.append((start, rows))
+                    chosen = self._order.rows(start, stop)
+                    reader.read_ahead(start, chosen)
+                    waiting.append((start, chosen))
                 if not waiting:
                     return
-                start, rows = waiting.popleft()
+                start, chosen = waiting.popleft()
                 reader.evict_before(start)
-                yield self._gathered(rows)
+                yield self._gathered(chosen * self._items.step)
                 bar.update(1)
 
-    def _gathered(self, rows: npt.NDArray[np.int64]) -> Any:
-        parts = [table[rows] for table in self._maps]
+    def _gathered(self, starts: npt.NDArray[np.int64]) -> Any:
+        parts = [self._gathered_of(table, starts) for table in self._maps]
         return parts[0] if len(parts) == 1 else tuple(parts)
+
+    def _gathered_of(self, table: _Table, starts: npt.NDArray[np.int64]) -> _Array:
+        if isinstance(table, np.ndarray):
+            return table[starts if self._run is None else np.add.outer(starts, np.arange(self._run))]
+        if not self._evict or isinstance(self._order, ShuffledBlocks):
+            return table.gather(starts, length=self._run)
+        # a page that is touched may make a whole folio resident, and an item may lie in several
+        nbytes = math.prod(table.shape[1:], start=table.itemsize) * self._items.length
+        few = max(RESIDENT_NBYTES // (FOLIO_NBYTES * (nbytes // FOLIO_NBYTES + 2)), 1)
+        parts = []
+        for at in range(0, len(starts), few):
+            parts.append(table.gather(starts[at : at + few], length=self._run))
+            evict_rows(table, 0, len(table))
+        return np.concatenate(parts)
 
 
 def batches(
@@ -247,6 +292,9 @@ def batches(
     shard: tuple[SupportsIndex, SupportsIndex] = (0, 1),
     drop_last: bool = False,
     prefetch: SupportsIndex = 2,
+    length: SupportsIndex | None = None,
+    step: SupportsIndex | None = None,
+    evict: bool = False,
     progress: bool = False,
 ) -> Batches:
     """Iterate over the rows of maps in batches, while the system reads the next batches.
@@ -277,21 +325,30 @@ def batches(
         Omit a last batch that is not full.
     prefetch : int, default 2
         Number of batches to read ahead.
+    length : int, optional
+        Items are runs of so many consecutive rows instead of single rows: windows of tokens or of a time series. They
+        are shuffled, sharded and counted as rows are. Rows at the end that are no whole run are left out.
+    step : int, optional
+        Rows from the start of a run to the start of the next. Default: `length`.
+    evict : bool, default False
+        Keep at most 32 MiB of the maps resident in this process beside the batches, or `buffer_nbytes` with
+        ``shuffle="blocks"``. What is evicted stays in the page cache.
     progress : bool, default False
         Show a progress bar; needs tqdm.
 
     Returns
     -------
     Batches
-        ``len()`` is the number of batches. A batch is an ndarray, a copy of the rows; for several maps, a tuple of
-        ndarrays.
+        ``len()`` is the number of batches. A batch is an ndarray, a copy of the rows, of shape ``(batch_size, ...)`` or
+        ``(batch_size, length, ...)``; for several maps, a tuple of ndarrays.
 
     Raises
     ------
     TypeError
         If there is no map, an argument is neither a map nor an ndarray, or a number is not an integer.
     ValueError
-        If the maps differ in length, one is an N-d Fortran-order map, or a number is out of range.
+        If the maps differ in length, one is an N-d Fortran-order map, a number is out of range, or there is a `step`
+        without `length`.
 
     Examples
     --------
@@ -304,4 +361,7 @@ def batches(
     [4 5 6 7]
     [8 9]
     """
-    return Batches(maps, batch_size, shuffle, seed, epoch, buffer_nbytes, start, shard, drop_last, prefetch, progress)
+    return Batches(
+        maps, batch_size, shuffle, seed, epoch, buffer_nbytes, start, shard, drop_last, prefetch, length, step, evict,
+        progress,
+    )

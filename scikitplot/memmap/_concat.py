@@ -127,9 +127,9 @@ class ConcatMap:
         for part, chosen in zip(parts.tolist(), np.split(places, begins[1:]), strict=True):
             yield self.maps[part], rows[chosen] - self._starts[part], chosen
 
-    def _request(self, rows: npt.NDArray[np.int64]) -> None:
-        """Start reading rows that are not resident."""
-        for mm, local, _ in self._scattered(rows):
+    def _request(self, rows: npt.NDArray[np.int64], run: int = 1) -> None:
+        """Start reading runs of rows that are not resident."""
+        for mm, local, _ in self._scattered(np.add.outer(rows, np.arange(run)).ravel()):
             mm._request(local)
 
     # ---- arrays

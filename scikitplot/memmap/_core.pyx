@@ -34,7 +34,7 @@ import os
 
 import numpy as np
 
-from ._layout import resolve
+from ._layout import at_least, resolve
 
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:
@@ -469,29 +469,33 @@ cdef class MapCore:
                 f"The buffer protocol has no format for dtype {self.dtype}: {error}. "
                 "Use view() with another dtype, then memoryview() on that array") from None
 
-    def gather(self, indices, out=None):
-        """Copy rows by index along axis 0.
+    def gather(self, indices, out=None, *, length=None):
+        """Copy rows, or runs of consecutive rows, by index along axis 0.
 
         Parameters
         ----------
         indices : array_like of int
             Row numbers, in any shape; negative ones count from the end.
         out : ndarray, optional
-            Array for the result, with shape ``indices.shape + mm.shape[1:]`` and the map's dtype.
+            Array for the result, with its shape and the map's dtype.
+        length : int, optional
+            Copy a run of so many consecutive rows from each index on, such as a window of tokens or of a time series.
 
         Returns
         -------
         ndarray
-            A copy of the rows, the same as ``np.take(mm[...], indices, axis=0)``; `out` if it was given.
+            A copy of the rows, the same as ``np.take(mm[...], indices, axis=0)``, of shape
+            ``indices.shape + mm.shape[1:]``; with `length`, of shape ``indices.shape + (length,) + mm.shape[1:]``. `out`
+            if it was given.
 
         Raises
         ------
         IndexError
-            If an index is out of range; nothing is copied.
+            If an index is out of range, or a run ends past the map; nothing is copied.
         TypeError
-            If the indices are not integers, or `out` has another dtype.
+            If the indices or `length` are not integers, or `out` has another dtype.
         ValueError
-            If the map is closed, or `out` has another shape.
+            If the map is closed, `out` has another shape, or `length` is less than 1.
 
         Examples
         --------
@@ -500,7 +504,13 @@ cdef class MapCore:
         ...     mm[:] = [10, 11, 12, 13]
         ...     mm.gather([2, 0, -1])
         array([12., 10., 13.])
+        >>> with MemMap.anonymous(4, dtype="f8") as mm:
+        ...     mm[:] = [10, 11, 12, 13]
+        ...     mm.gather([2, 0], length=2)
+        array([[12., 13.],
+               [10., 11.]])
         """
+        cdef Py_ssize_t run = 1 if length is None else at_least("length", length, 1)
         cdef cnp.ndarray rows = indices if isinstance(indices, cnp.ndarray) else np.asarray(indices)
         if cnp.PyArray_SIZE(rows) == 0 and not isinstance(indices, cnp.ndarray):
             rows = rows.astype(np.intp)  # an empty list has no dtype of its own
@@ -509,19 +519,25 @@ cdef class MapCore:
         if self.ndim_ == 0:
             raise IndexError("A map of no dimensions has no rows")
         cdef cnp.ndarray index = index_array(rows, self.dims[0])
+        if run > self.dims[0] and cnp.PyArray_SIZE(index):  # before memory is allocated for it
+            raise_outside(index.flat[0], length, self.dims[0])
         cdef cnp.npy_intp dims[MAX_NDIM]
-        cdef int i, ndim = rows.ndim + self.ndim_ - 1
+        cdef int i, axis = rows.ndim + (length is not None), ndim = axis + self.ndim_ - 1
         if ndim > MAX_NDIM:
             raise ValueError(f"Expected a result of at most {MAX_NDIM} dimensions, not {ndim}")
-        for i in range(ndim):
-            dims[i] = rows.shape[i] if i < rows.ndim else self.dims[i - rows.ndim + 1]
+        for i in range(rows.ndim):
+            dims[i] = rows.shape[i]
+        if length is not None:
+            dims[rows.ndim] = run
+        for i in range(axis, ndim):
+            dims[i] = self.dims[i - axis + 1]
         cdef cnp.ndarray target
         if out is None:
             Py_INCREF(self.dtype)
             target = PyArray_Empty(ndim, dims, self.dtype, False)
         else:
             target = self.checked_out(out, ndim, dims)
-        self.gather_into(index, target)
+        self.gather_into(index, target, run, length)
         if out is None:
             return target if ndim else target[()]
         if target is not out:
@@ -543,8 +559,8 @@ cdef class MapCore:
             or start >= self._region.address + self._region.nbytes)
         return out if cnp.PyArray_ISCARRAY(out) and is_apart else np.empty(shape, self.dtype)
 
-    def _request(self, cnp.ndarray index not None):
-        """Start reading rows that are not resident; int64, those out of range are ignored."""
+    def _request(self, cnp.ndarray index not None, Py_ssize_t run=1):
+        """Start reading runs of rows that are not resident; int64, nothing if one is out of range."""
         cdef cnp.ndarray whole = self.whole_view()
         cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(index)
         cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length = cnp.PyArray_DIM(whole, 0)
@@ -552,10 +568,10 @@ cdef class MapCore:
         cdef size_t nbytes = cnp.PyArray_NBYTES(whole) // length if length else 0
         cdef fault_guard *guard = self._region.guard.current_entry()
         with nogil:
-            if first_outside(indices, count, length) < 0:
-                request_missing(base, length, nbytes, indices, count, guard)
+            if first_outside(indices, count, length, run) < 0:
+                request_missing(base, length, nbytes, run * nbytes, indices, count, guard)
 
-    cdef int gather_into(self, cnp.ndarray index, cnp.ndarray target) except -1:
+    cdef int gather_into(self, cnp.ndarray index, cnp.ndarray target, Py_ssize_t run, asked) except -1:
         """Copy rows into a C-contiguous array of the right size, which shares no memory with the map."""
         cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(index)
         cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length, bad
@@ -570,14 +586,15 @@ cdef class MapCore:
         try:
             check_damage(region)
             length = self.dims[0]
-            bad = first_outside(indices, count, length)
+            bad = first_outside(indices, count, length, run)
             if bad >= 0:
-                raise IndexError(f"index {indices[bad]} is out of bounds for axis 0 with size {length}")
+                raise_outside(indices[bad], asked, length)
             if not is_contiguous:
-                np.copyto(target, self.whole_view()[index].reshape((<object>target).shape))
+                rows = np.add.outer(index, np.arange(run))
+                np.copyto(target, self.whole_view()[rows].reshape((<object>target).shape))
             else:
                 with nogil:
-                    gather_rows(region.address, length, nbytes, indices, count, place, guard)
+                    gather_rows(region.address, length, nbytes // run, nbytes, indices, count, place, guard)
         finally:
             release(region)
         return check_damage(region)
@@ -731,6 +748,11 @@ cdef inline bint holds_objects(buffer) except -1:
     if isinstance(buffer, cnp.ndarray):
         return (<cnp.ndarray>buffer).dtype.hasobject
     return isinstance(buffer, memoryview) and "O" in buffer.format
+
+
+cdef int raise_outside(index, run, length) except -1:
+    what = "" if run is None else f" with length {run}"
+    raise IndexError(f"index {index}{what} is out of bounds for axis 0 with size {length}")
 
 
 cdef cnp.ndarray index_array(cnp.ndarray rows, Py_ssize_t length):

@@ -45,7 +45,9 @@ cdef enum:
     MOST_LINES = 4          # of a row to prefetch: the processor prefetches the rest by itself
     ROWS_AHEAD = 16         # rows to prefetch: more compete for the memory
     BLOCK = 1024            # most rows between two checks whether the thread waited for the disk
-    REQUEST = 8192          # rows whose pages are requested together
+    REQUEST = 8192          # rows whose pages are requested together, if they are not too long:
+    REQUEST_NBYTES = 1 << 26
+    LONG_ROW = 1 << 16      # bytes; whether a longer one is resident is asked before it is touched
     SAMPLE = 4              # rows of a batch that are checked
     SLOW = 20               # microseconds: few disks answer sooner
     # Bytes that are worth a thread. If all processors are busy, a thread may start only milliseconds later;
@@ -81,17 +83,19 @@ def set_num_threads(n):
     most_threads = min(at_least("n", n, 1), PARALLEL_MOST)
 
 
-cdef Py_ssize_t first_outside(const int64_t *index, Py_ssize_t count, Py_ssize_t length) noexcept nogil:
-    """Return the place of the first index that is out of range, or -1."""
+cdef Py_ssize_t first_outside(
+    const int64_t *index, Py_ssize_t count, Py_ssize_t length, Py_ssize_t run
+) noexcept nogil:
+    """Return the place of the first index from which on there are fewer than `run` rows, or -1."""
     cdef Py_ssize_t i
-    cdef int64_t least = 0, most = -1
+    cdef uint64_t last = length - run
+    cdef bint outside = run > length
     for i in range(count):
-        least = min(least, index[i])
-        most = max(most, index[i])
-    if least >= -length and most < length:
+        outside |= <uint64_t>(index[i] + (length if index[i] < 0 else 0)) > last
+    if not outside or count == 0:
         return -1
     for i in range(count):
-        if not -length <= index[i] < length:
+        if run > length or <uint64_t>(index[i] + (length if index[i] < 0 else 0)) > last:
             return i
     return -1
 
@@ -99,56 +103,56 @@ cdef Py_ssize_t first_outside(const int64_t *index, Py_ssize_t count, Py_ssize_t
 cdef struct Rows:
     const char *base        # of row 0
     Py_ssize_t length       # number of rows
-    size_t nbytes           # of each
+    size_t stride           # bytes from a row to the next
+    size_t nbytes           # to copy for each index: of a row, or of a run of rows
     const int64_t *index    # in range; from the end if negative
     Py_ssize_t count
     char *out
     fault_guard *guard      # of the map; the caller checks the damage
 
 
-cdef inline const char *place(const char *base, Py_ssize_t length, size_t nbytes, int64_t row) noexcept nogil:
-    return base + <size_t>(row + (length if row < 0 else 0)) * nbytes
+cdef inline const char *place(const Rows *rows, int64_t row) noexcept nogil:
+    return rows.base + <size_t>(row + (rows.length if row < 0 else 0)) * rows.stride
 
 
 cdef inline void copy_items(
-    const char *base, Py_ssize_t length, const int64_t *index, Py_ssize_t count, char *out, size_t nbytes,
+    const Rows *rows, const int64_t *index, Py_ssize_t count, char *out, size_t nbytes
 ) noexcept nogil:
     """Copy rows of a size that the compiler knows: each copy is one load and one store."""
     cdef Py_ssize_t i
     for i in range(count):
-        memcpy(out + i * nbytes, place(base, length, nbytes, index[i]), nbytes)
+        memcpy(out + i * nbytes, place(rows, index[i]), nbytes)
 
 
 cdef void copy_rows(const Rows *rows, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Copy rows, and have the processor prefetch the next ones: it cannot guess their addresses."""
-    cdef const char *base = rows.base
     cdef const int64_t *index = rows.index + first
     cdef size_t nbytes = rows.nbytes
     cdef char *out = rows.out + first * nbytes
     cdef const char *next_row
-    cdef Py_ssize_t i, line, length = rows.length, count = last - first
+    cdef Py_ssize_t i, line, count = last - first
     cdef Py_ssize_t lines = min(<Py_ssize_t>(nbytes + LINE - 1) // LINE, <Py_ssize_t>MOST_LINES)
     if nbytes == 1:
-        copy_items(base, length, index, count, out, 1)
+        copy_items(rows, index, count, out, 1)
     elif nbytes == 2:
-        copy_items(base, length, index, count, out, 2)
+        copy_items(rows, index, count, out, 2)
     elif nbytes == 4:
-        copy_items(base, length, index, count, out, 4)
+        copy_items(rows, index, count, out, 4)
     elif nbytes == 8:
-        copy_items(base, length, index, count, out, 8)
+        copy_items(rows, index, count, out, 8)
     elif nbytes == 16:
-        copy_items(base, length, index, count, out, 16)
+        copy_items(rows, index, count, out, 16)
     else:
         for i in range(count):
             if i + ROWS_AHEAD < count:
-                next_row = place(base, length, nbytes, index[i + ROWS_AHEAD])
+                next_row = place(rows, index[i + ROWS_AHEAD])
                 for line in range(lines):
                     will_read(next_row + line * LINE)
-            memcpy(out + i * nbytes, place(base, length, nbytes, index[i]), nbytes)
+            memcpy(out + i * nbytes, place(rows, index[i]), nbytes)
 
 
 cdef inline uintptr_t place_of(const Rows *rows, Py_ssize_t i) noexcept nogil:
-    return <uintptr_t>place(rows.base, rows.length, rows.nbytes, rows.index[i])
+    return <uintptr_t>place(rows, rows.index[i])
 
 
 cdef int compare(const void *one, const void *other) noexcept nogil:
@@ -212,10 +216,11 @@ cdef void request_unless_resident(void *task) noexcept nogil:
 
 
 cdef void request_missing(
-    const char *base, Py_ssize_t length, size_t nbytes, const int64_t *index, Py_ssize_t count, fault_guard *guard,
+    const char *base, Py_ssize_t length, size_t stride, size_t nbytes, const int64_t *index, Py_ssize_t count,
+    fault_guard *guard,
 ) noexcept nogil:
     """Start reading the pages of rows, unless a sample of the rows is resident."""
-    cdef Rows rows = Rows(base, length, nbytes, index, count, NULL, guard)
+    cdef Rows rows = Rows(base, length, stride, nbytes, index, count, NULL, guard)
     if count and nbytes:
         run_for_caller(guard, request_unless_resident, &rows)
 
@@ -234,30 +239,30 @@ cdef void gather_adaptively(void *task) noexcept nogil:
     """
     cdef const Rows *rows = <const Rows *>task
     cdef Py_ssize_t at = 0, end = rows.count, step = 1, requested
+    cdef Py_ssize_t most = max(<Py_ssize_t>1, min(<Py_ssize_t>REQUEST, <Py_ssize_t>(REQUEST_NBYTES // (rows.nbytes + 1))))
     cdef int64_t now, before = microseconds()
     cdef uint64_t waits = 0
     cdef bint was_slow = False
-    while at < end:
+    cdef bint is_cold = end > 0 and rows.nbytes >= LONG_ROW and not sample_is_resident(rows, 0)
+    while at < end and not is_cold:
         step = min(step, end - at)
         copy_rows(rows, at, at + step)
         at += step
         if was_slow:
-            if region_major_faults() != waits:
-                break
+            is_cold = region_major_faults() != waits
         else:
             now = microseconds()
             was_slow = now - before >= SLOW
             before = now
             if was_slow and at < end:
-                if not sample_is_resident(rows, at):
-                    break
+                is_cold = not sample_is_resident(rows, at)
                 waits = region_major_faults()
         step = min(2 * step, <Py_ssize_t>BLOCK)
-    requested = min(at + REQUEST, end)
+    requested = min(at + most, end)
     request_rows(rows, at, requested)
     while at < end:
         step = requested
-        requested = min(requested + REQUEST, end)
+        requested = min(requested + most, end)
         request_rows(rows, step, requested)
         copy_rows(rows, at, step)
         at = step
@@ -274,11 +279,11 @@ cdef void gather_part(void *task, int part, int parts) noexcept nogil:
 
 
 cdef void gather_rows(
-    const char *base, Py_ssize_t length, size_t nbytes, const int64_t *index, Py_ssize_t count, char *out,
+    const char *base, Py_ssize_t length, size_t stride, size_t nbytes, const int64_t *index, Py_ssize_t count, char *out,
     fault_guard *guard,
 ) noexcept nogil:
-    """Copy `count` rows; the indices are in range."""
-    cdef Rows rows = Rows(base, length, nbytes, index, count, out, guard), first = rows
+    """Copy `nbytes` bytes from each of `count` rows on; the indices are in range."""
+    cdef Rows rows = Rows(base, length, stride, nbytes, index, count, out, guard), first = rows
     cdef size_t size = count * max(nbytes, <size_t>LINE), part = PART
     cdef uint64_t waits
     if size >= COLD_PART:
