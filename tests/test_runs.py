@@ -125,10 +125,12 @@ def test_batches_of_runs_visit_each_whole_run_once(tokens, shuffle, length, step
 @pytest.mark.parametrize("shuffle", [False, True, "blocks"])
 def test_runs_are_sharded_and_resumed_as_rows_are(tokens, shuffle):
     how = {"batch_size": 4, "shuffle": shuffle, "seed": 3, "length": 9, "step": 5}
-    whole = [batch[:, 0].tolist() for batch in batches(tokens, **how)]
-    assert [batch[:, 0].tolist() for batch in batches(tokens, start=17, **how)] == whole[17:]
-    shards = [[int(row[0]) for batch in batches(tokens, shard=(k, 3), **how) for row in batch] for k in range(3)]
-    assert sorted(sum(shards, [])) == sorted(sum(whole, []))
+
+    def starts(**more):
+        return np.concatenate([batch[:, 0] for batch in batches(tokens, **how, **more)]).tolist()
+
+    assert starts(start=17) == starts()[17 * 4 :]
+    assert sorted(starts(shard=(0, 3)) + starts(shard=(1, 3)) + starts(shard=(2, 3))) == sorted(starts())
     equal = [len(batches(tokens, shard=(k, 3), drop_last=True, **how)) for k in range(3)]
     assert len(set(equal)) == 1
 
