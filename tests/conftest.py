@@ -263,7 +263,7 @@ def small_disk_of(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
         return folder
 
     yield mount
-    if folder.is_mount():
+    if os.path.ismount(folder):
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 

@@ -270,6 +270,7 @@ def test_the_file_may_have_any_name(make_file, name):
     assert check(np.memmap(make_file(b"abc", name), mode="r")) == "r"
 
 
+@pytest.mark.posix
 def test_a_symlink_is_followed(make_file, tmp_path):
     (tmp_path / "link").symlink_to(make_file(b"abc"))
     assert check(np.memmap(tmp_path / "link", mode="r")) == "r"

@@ -1,5 +1,6 @@
 """DLPack, Arrow, Dask, and torch's way to fetch a batch."""
 
+import ctypes
 import os
 
 import numpy as np
@@ -26,13 +27,56 @@ def test_dlpack_shares_memory_that_may_be_written_to(table):
     assert mm.closed
 
 
-def test_dlpack_is_refused_for_read_only_maps_and_the_error_names_mode_c(table):
-    with MemMap.open(table, dtype="f4") as mm, pytest.raises(BufferError, match='mode="c"') as caught:
-        np.from_dlpack(mm)
-    assert mm.closed  # though the traceback keeps its frames
-    del caught
+PARTS = {"map": lambda mm: mm, "window": lambda mm: mm.window(2, 7), "T": lambda mm: mm.T}
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_dlpack_of_a_read_only_map_is_a_private_mapping_that_changes_neither_file_nor_map(table, part):
+    before = table.read_bytes()
+    with MemMap.open(table, dtype="f4", shape=(12, 5)) as mm, part(mm) as source:
+        expected = source[...].copy()
+        private = np.from_dlpack(Unversioned(source))
+        assert np.array_equal(private, expected)
+        ctypes.memset(private.ctypes.data, 1, private.nbytes)  # as consumers do that ignore that an array is read-only
+        assert np.array_equal(source, expected)
+        assert not mm.damaged
+    assert mm.closed
+    assert private.tobytes() == b"\1" * private.nbytes  # it lives as long as it is used
+    assert table.read_bytes() == before
+
+
+class Unversioned:
+    """A consumer's view of a map from before DLPack 1.0: it names no version."""
+
+    def __init__(self, mm):
+        self.mm = mm
+
+    def __dlpack__(self, **_):
+        return self.mm.__dlpack__()
+
+    def __dlpack_device__(self):
+        return self.mm.__dlpack_device__()
+
+
+@pytest.mark.posix
+def test_dlpack_of_a_read_only_map_whose_file_is_gone_names_the_way_out(table):
+    with MemMap.open(table, dtype="f4") as mm:
+        table.unlink()
+        with pytest.raises(BufferError, match=r"no longer found .* hand over mm\[...\].copy\(\)"):
+            mm.__dlpack__()
     with pytest.raises(ValueError, match="MemMap is closed"):
         mm.__dlpack__()
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.1.0", reason="NumPy 2.0 knows no version of DLPack")
+def test_dlpack_of_version_1_is_the_map_itself_and_says_that_it_is_read_only(table):
+    with MemMap.open(table, dtype="f4") as mm:
+        shared = np.from_dlpack(mm)
+        assert np.shares_memory(shared, mm[...])
+        assert not shared.flags.writeable
+        with pytest.raises(BufferError, match="1 view is alive"):
+            mm.close()
+        del shared
 
 
 @pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.1.0", reason="NumPy 2.0 makes no copies for DLPack")

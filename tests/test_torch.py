@@ -1,9 +1,11 @@
 """torch over a map: its tensors, and the workers of its DataLoader."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
-from scikitplot.memmap import MemMap
+from scikitplot.memmap import DamagedError, MemMap
 
 pytestmark = pytest.mark.torch
 
@@ -82,12 +84,22 @@ def test_torch_takes_the_numbers_of_a_map_for_what_they_are(make_file, make):
         del tensor
 
 
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
 @pytest.mark.parametrize("make", ["asarray", "as_tensor", "tensor", "from_dlpack"])
-def test_torch_is_told_the_way_out_where_memory_may_only_be_read(make_file, make):
+def test_torch_takes_a_read_only_map_and_can_neither_crash_nor_change_the_file(make_file, make):
     import torch
 
-    with MemMap.open(make_file(bytes(8)), dtype="<i2") as mm, pytest.raises(BufferError, match='mode="c"'):
-        getattr(torch, make)(mm)
+    path = make_file(np.arange(6, dtype="<i2"))
+    with MemMap.open(path, dtype="<i2", shape=(2, 3)) as mm:
+        tensor = getattr(torch, make)(mm)
+        assert tensor.tolist() == [[0, 1, 2], [3, 4, 5]]
+        with contextlib.suppress(DamagedError):  # a consumer of DLPack 1.0 that ignores that memory is read-only
+            tensor.add_(1)
+            assert tensor.tolist() == [[1, 2, 3], [4, 5, 6]]
+        del tensor
+        mm.recover()
+        assert mm[...].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert path.read_bytes() == np.arange(6, dtype="<i2").tobytes()
 
 
 def test_what_torch_changes_in_place_stays_in_a_private_map(make_file):

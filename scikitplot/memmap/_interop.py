@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._core import MapCore
+from ._modes import MODES
+from ._region import map_file
 from ._sharing import info_by_name
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 def dlpack(mm: MapCore, options: dict[str, Any]) -> Any:
-    """Return the DLPack capsule of an ndarray over the map, which stays alive with it."""
+    """Return the DLPack capsule of an ndarray over the map, which stays alive with it.
+
+    Before version 1.0 of DLPack consumers could not be told that memory is read-only, and write to it. Those get a
+    copy-on-write mapping of a read-only map's file instead.
+    """
     mm._check_open()
-    if not mm.writable and options.get("copy") is not True:
-        raise BufferError(
-            "DLPack's consumers may write to this memory, and crash: "
-            'open the file with mode="c", whose changes stay private, or hand over mm[...].copy()'
-        )
-    return mm.to_numpy().__dlpack__(**options)
+    knows_read_only = (options.get("max_version") or (0,))[0] >= 1
+    if mm.writable or knows_read_only or options.get("copy") is True:
+        return mm.to_numpy().__dlpack__(**options)
+    return _private_array(mm).__dlpack__(**options)
+
+
+def _private_array(mm: MapCore) -> npt.NDArray[Any]:
+    """Return an array over a copy-on-write mapping of the map's file, which lives as long as the array."""
+    mm._region.check_damage()
+    file = mm._region.reopen_file()
+    if file is None:
+        raise BufferError(f"The file is no longer found under its name, {mm.path}: hand over mm[...].copy()")
+    mm._region.check_size(file.info_now)
+    region = map_file(file, "copy", mm.offset, mm.nbytes)
+    layout = mm.dtype, mm.shape, mm.strides, mm.nbytes, mm.offset, mm.order
+    private: Any = MapCore._over(type(mm), region, layout, MODES["c"], mm.access)
+    array: npt.NDArray[Any] = private.detach()
+    return array
 
 
 def arrow(mm: MapCore, type: Any = None, finish: Callable[[Any], Any] = lambda rows: rows) -> Any:

@@ -30,7 +30,7 @@ typedef struct {
     region_kind kind;
     uint64_t size;          /* bytes */
     uint64_t device, inode; /* together with the birth: the identity of the file on this host */
-    int64_t birth_ns;       /* when the file was made: inodes are used again.  0 where the system does not say */
+    int64_t birth_ns;       /* when the file was made: inodes are used again.  0 where they are not, or nobody knows */
     int64_t mtime_ns;       /* last modification, in nanoseconds (the zero point is the system's) */
 } region_info;
 

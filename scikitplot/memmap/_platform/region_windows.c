@@ -200,7 +200,7 @@ static int disk_info(HANDLE handle, region_info *info)
     info->size = join(found.nFileSizeHigh, found.nFileSizeLow);
     info->device = found.dwVolumeSerialNumber;
     info->inode = join(found.nFileIndexHigh, found.nFileIndexLow);
-    info->birth_ns = nanoseconds(found.ftCreationTime);
+    info->birth_ns = 0; /* the index counts how often it was used again, on NTFS */
     info->mtime_ns = nanoseconds(found.ftLastWriteTime);
     return 0;
 }
