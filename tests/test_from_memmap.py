@@ -206,10 +206,12 @@ def test_offsets_may_be_beyond_four_gigabytes(tmp_path):
         assert (mm.offset, mm.read_at(0, 3)) == ((1 << 33) + 5, b"abc")
 
 
-@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.1.0", reason="NumPy 2.0 maps no empty file")
 def test_an_empty_memmap_is_mapped(tmp_path):
-    with warnings.catch_warnings(action="ignore"):
-        array = np.memmap(tmp_path / "empty", "<i4", mode="w+", shape=(0, 3))
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            array = np.memmap(tmp_path / "empty", "<i4", mode="w+", shape=(0, 3))
+    except ValueError:
+        pytest.skip("this NumPy maps no empty file")
     assert check(array) == "r+"
 
 
