@@ -364,4 +364,4 @@ def batches(
     return Batches(
         maps, batch_size, shuffle, seed, epoch, buffer_nbytes, start, shard, drop_last, prefetch, length, step, evict,
         progress,
-    )
+    )  # fmt: skip

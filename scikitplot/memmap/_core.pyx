@@ -485,8 +485,8 @@ cdef class MapCore:
         -------
         ndarray
             A copy of the rows, the same as ``np.take(mm[...], indices, axis=0)``, of shape
-            ``indices.shape + mm.shape[1:]``; with `length`, of shape ``indices.shape + (length,) + mm.shape[1:]``. `out`
-            if it was given.
+            ``indices.shape + mm.shape[1:]``; with `length`, of shape ``indices.shape + (length,) + mm.shape[1:]``.
+            `out` if it was given.
 
         Raises
         ------

@@ -10,6 +10,6 @@ cdef void request_missing(
     fault_guard *guard,
 ) noexcept nogil
 cdef void gather_rows(
-    const char *base, Py_ssize_t length, size_t stride, size_t nbytes, const int64_t *index, Py_ssize_t count, char *out,
-    fault_guard *guard,
+    const char *base, Py_ssize_t length, size_t stride, size_t nbytes, const int64_t *index, Py_ssize_t count,
+    char *out, fault_guard *guard,
 ) noexcept nogil

@@ -239,7 +239,7 @@ cdef void gather_adaptively(void *task) noexcept nogil:
     """
     cdef const Rows *rows = <const Rows *>task
     cdef Py_ssize_t at = 0, end = rows.count, step = 1, requested
-    cdef Py_ssize_t most = max(<Py_ssize_t>1, min(<Py_ssize_t>REQUEST, <Py_ssize_t>(REQUEST_NBYTES // (rows.nbytes + 1))))
+    cdef Py_ssize_t at_once = max(1, min(<Py_ssize_t>REQUEST, <Py_ssize_t>(REQUEST_NBYTES // (rows.nbytes + 1))))
     cdef int64_t now, before = microseconds()
     cdef uint64_t waits = 0
     cdef bint was_slow = False
@@ -258,11 +258,11 @@ cdef void gather_adaptively(void *task) noexcept nogil:
                 is_cold = not sample_is_resident(rows, at)
                 waits = region_major_faults()
         step = min(2 * step, <Py_ssize_t>BLOCK)
-    requested = min(at + most, end)
+    requested = min(at + at_once, end)
     request_rows(rows, at, requested)
     while at < end:
         step = requested
-        requested = min(requested + most, end)
+        requested = min(requested + at_once, end)
         request_rows(rows, step, requested)
         copy_rows(rows, at, step)
         at = step
@@ -279,8 +279,8 @@ cdef void gather_part(void *task, int part, int parts) noexcept nogil:
 
 
 cdef void gather_rows(
-    const char *base, Py_ssize_t length, size_t stride, size_t nbytes, const int64_t *index, Py_ssize_t count, char *out,
-    fault_guard *guard,
+    const char *base, Py_ssize_t length, size_t stride, size_t nbytes, const int64_t *index, Py_ssize_t count,
+    char *out, fault_guard *guard,
 ) noexcept nogil:
     """Copy `nbytes` bytes from each of `count` rows on; the indices are in range."""
     cdef Rows rows = Rows(base, length, stride, nbytes, index, count, out, guard), first = rows
