@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import operator
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex
 
@@ -363,10 +363,16 @@ class ConcatMap:
         if len({*makers}) > 1:  # files and memory
             return type(self), (self.maps,)
         columns = [list(column) for column in zip(*arguments, strict=True)]
-        prefix = os.path.commonprefix(columns[1])  # noqa: RUF071, text that the paths have in common
+        prefix = _common_start(columns[1])
         columns[1] = [path[len(prefix) :] for path in columns[1]]
         columns = [column[:1] if column == column[:1] * len(column) else column for column in columns]
         return _reopen, (makers[0], len(self.maps), prefix, columns)
+
+
+def _common_start(names: list[str]) -> str:
+    """Return the text that all names begin with."""
+    pairs = zip(min(names), max(names), strict=False)
+    return "".join(one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _reopen(make: Callable[..., Any], n: int, prefix: str, columns: list[list[Any]]) -> ConcatMap:

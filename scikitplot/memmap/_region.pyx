@@ -464,14 +464,16 @@ cdef class Region:
     cdef int resize_mapping(self, Py_ssize_t nbytes, bint sparse) noexcept:
         """Resize the mapping and its file. Return 0 or the system's error code; `address` is NULL if it is lost."""
         cdef region_file handle = handle_of(self.own_file)
-        cdef region_info info = self.last_info
+        cdef region_info now, info = self.last_info
         cdef int code
         with nogil:
             if handle == REGION_NO_FILE:
                 code = region_resize_anonymous(self.nbytes, nbytes, <void **>&self.address)
             else:
                 code = region_resize(handle, self.offset, self.nbytes, nbytes, sparse, <void **>&self.address)
-                if region_file_info(handle, &info) and code == 0:
+                if region_file_info(handle, &now) == 0:  # of a file that was renamed, Wine no longer knows the device
+                    info.size, info.mtime_ns = now.size, now.mtime_ns
+                elif code == 0:
                     info.size = self.offset + nbytes
         with cython.critical_section(self):
             self.last_info = info
