@@ -656,19 +656,6 @@ int region_flush(region_file file, uint64_t offset, void *address, size_t size, 
     return 0;
 }
 
-static int write_at(int fd, const char *bytes, size_t size, uint64_t offset)
-{
-    while (size) {
-        ssize_t written = pwrite(fd, bytes, size, (off_t)offset);
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return written ? errno : ENOSPC;
-        bytes += written;
-        offset += (uint64_t)written;
-        size -= (size_t)written;
-    }
-    return 0;
-}
-
 #ifdef __linux__
 enum { REWRITE_BLOCK = 1 << 21 }; /* bytes: the largest folio, of which the page cache drops all or nothing */
 
@@ -706,7 +693,7 @@ static int rewrite_block(int fd, uint64_t offset, size_t size, char *pages, size
         int is_mapped = at >= skip && at < skip + part;
         if (is_mapped && !(before[(at - skip) / page] & 1)) continue;
         size_t length = size - at < page ? size - at : page;
-        int failed = write_at(fd, copy + at, length, offset + at);
+        int failed = region_file_write(fd, offset + at, copy + at, length);
         if (failed && is_mapped) memcpy(pages + (at - skip), copy + at, length); /* back into memory */
         else if (length < page) read_at(fd, copy + at, 1, offset + at); /* else a part of a page is lost if this fails again */
         error = error ? error : failed;
