@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from strategies import DTYPE_CASES, as_ndarray, random_bytes
+from strategies import DTYPE_CASES, DTYPES, as_ndarray, random_bytes
 
 from scikitplot.memmap import MemMap, _npy, batches, open_maps, open_npy
 
@@ -94,7 +94,7 @@ def is_saved(dtype):
         return False
 
 
-@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPE_CASES if is_saved(dtype)], ids=str)
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if is_saved(dtype)], ids=str)
 def test_any_dtype_that_numpy_saves_is_mapped(tmp_path, dtype):
     array = as_ndarray(random_bytes(6 * dtype.itemsize), dtype, (6,))
     with warnings.catch_warnings(action="ignore"):
