@@ -1,8 +1,15 @@
 """Each call of the system that fails half way through one of ours; tests/stress/failing_calls.py does all."""
 
+import sys
+
 import pytest
 
-pytestmark = [pytest.mark.linux, pytest.mark.native, pytest.mark.unsanitized]
+pytestmark = [
+    pytest.mark.linux,
+    pytest.mark.native,
+    pytest.mark.unsanitized,
+    pytest.mark.skipif(sys.maxsize < 1 << 32, reason="the compiler makes no library for a 32-bit process"),
+]
 
 
 @pytest.mark.parametrize(
