@@ -69,7 +69,7 @@ def test_a_run_that_ends_past_the_map_is_an_index_error(tokens, start):
     assert not out.any()
 
 
-@pytest.mark.parametrize("length", [5001, 1 << 60])
+@pytest.mark.parametrize("length", [5001, 1 << 60, 1 << 80])
 def test_a_run_longer_than_the_map_is_an_index_error_before_memory_is_taken(tokens, length):
     with pytest.raises(IndexError, match=f"index 0 with length {length} is out of bounds"):
         tokens.gather([0], length=length)

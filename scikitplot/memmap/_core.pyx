@@ -510,7 +510,7 @@ cdef class MapCore:
         array([[12., 13.],
                [10., 11.]])
         """
-        cdef Py_ssize_t run = 1 if length is None else at_least("length", length, 1)
+        cdef Py_ssize_t run = 1 if length is None else clipped(at_least("length", length, 1))
         cdef cnp.ndarray rows = indices if isinstance(indices, cnp.ndarray) else np.asarray(indices)
         if cnp.PyArray_SIZE(rows) == 0 and not isinstance(indices, cnp.ndarray):
             rows = rows.astype(np.intp)  # an empty list has no dtype of its own
