@@ -18,7 +18,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from scikitplot.memmap import MemMap
+from scikitplot.memmap import MemMap, _files
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `import real_data`, which --import-mode=importlib does not offer
 
@@ -236,12 +236,24 @@ def run_unprivileged(run_python: Callable[..., str]) -> Iterator[Callable[..., s
         yield lambda code, *args: run_python(UNPRIVILEGED + code, folder, *args)
 
 
-def can_mount() -> bool:
-    """Whether this process has CAP_SYS_ADMIN, which root does not have in most containers."""
-    if sys.platform != "linux":
-        return False
-    found = re.search(r"^CapEff:\s*(\w+)$", Path("/proc/self/status").read_text(errors="replace"), re.MULTILINE)
-    return found is not None and bool(int(found[1], 16) >> 21 & 1)
+@pytest.fixture
+def hide_nameless_files(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let new files have a name from the start, as on file systems that know no others."""
+
+    class WithoutNameless:
+        open = _files.File.open
+        create = _files.File.create
+        create_nameless = staticmethod(lambda *args, **kwargs: None)
+
+    return lambda: monkeypatch.setattr(_files, "File", WithoutNameless)
+
+
+def require_mounts() -> None:
+    """Skip the test if this process has no CAP_SYS_ADMIN, which root does not have in most containers."""
+    status = Path("/proc/self/status").read_text(errors="replace") if sys.platform == "linux" else ""
+    found = re.search(r"^CapEff:\s*(\w+)$", status, re.MULTILINE)
+    if found is None or not int(found[1], 16) >> 21 & 1:
+        pytest.skip("needs root, and a system that lets it mount a small disk")
 
 
 @pytest.fixture
@@ -250,8 +262,7 @@ def small_disk_of(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
     folder = tmp_path / "small"
 
     def mount(kind: str, size: str) -> Path:
-        if not can_mount():
-            pytest.skip("needs root, and a system that lets it mount a small disk")
+        require_mounts()
         folder.mkdir()
         options = ["-t", kind, "-o", f"size={size}", kind]
         if kind not in ("tmpfs", "hugetlbfs"):
@@ -297,8 +308,7 @@ def thin_disk(tmp_path: Path) -> Iterator[Callable[[str], ThinDisk]]:
     outer, folder = tmp_path / "outer", tmp_path / "thin"
 
     def mount(kind: str = "ext4") -> ThinDisk:
-        if not can_mount():
-            pytest.skip("needs root, and a system that lets it mount a small disk")
+        require_mounts()
         outer.mkdir()
         folder.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", outer], check=True)

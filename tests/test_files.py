@@ -214,21 +214,15 @@ def test_name_is_taken_only_when_the_file_is_complete(make_file):
 
 
 @pytest.mark.thread_unsafe(reason="changes what all would share")
-def test_a_new_name_is_taken_only_when_the_file_is_complete_also_without_nameless_files(tmp_path, monkeypatch):
-    class WithoutNameless:
-        open = _files.File.open
-        create = _files.File.create
-
-        @staticmethod
-        def create_nameless(*args, **kwargs):
-            return None
-
+def test_a_new_name_is_taken_only_when_the_file_is_complete_also_without_nameless_files(
+    tmp_path, monkeypatch, hide_nameless_files
+):
     def see(*args):
         assert not path.exists()
         return map_file(*args)
 
     path, map_file = tmp_path / "new", _files.map_file
-    monkeypatch.setattr(_files, "File", WithoutNameless)
+    hide_nameless_files()
     monkeypatch.setattr(_files, "map_file", see)
     MemMap.open(path, "w+", shape=4).close()
     assert os.listdir(tmp_path) == ["new"]

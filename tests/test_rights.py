@@ -104,24 +104,13 @@ def protected_symlinks():
     setting.write_text(old)
 
 
-class WithoutNameless:
-    """In the place of `File`: a file system without files that have no name."""
-
-    open = _files.File.open
-    create = _files.File.create
-
-    @staticmethod
-    def create_nameless(*args, **kwargs):
-        return None
-
-
 # ----------------------------------------------------------------------------------------------- at every moment
 
 
 @pytest.mark.parametrize("nameless", [True, False])
 @pytest.mark.parametrize("permissions", [0o600, 0o640, 0o604])
 def test_nobody_may_open_a_new_file_at_any_step_who_might_not_open_the_old_one(
-    make_file, monkeypatch, permissions, nameless
+    make_file, hide_nameless_files, monkeypatch, permissions, nameless
 ):
     path = make_file(b"secret")
     path.chmod(permissions)
@@ -142,7 +131,7 @@ def test_nobody_may_open_a_new_file_at_any_step_who_might_not_open_the_old_one(
         monkeypatch.setattr(owner, name, wrapper)
 
     if not nameless:
-        monkeypatch.setattr(_files, "File", WithoutNameless)
+        hide_nameless_files()
     for owner, name in [(_files, "set_size"), (_files, "map_file"), (os, "fchmod"), (os, "replace")]:
         watch(owner, name)
     MemMap.open(path, "w+", shape=54321).close()
@@ -151,7 +140,9 @@ def test_nobody_may_open_a_new_file_at_any_step_who_might_not_open_the_old_one(
     assert stat.S_IMODE(path.stat().st_mode) == permissions
 
 
-def test_a_link_in_the_place_of_the_new_file_changes_no_other_file(make_file, monkeypatch, tmp_path):
+def test_a_link_in_the_place_of_the_new_file_changes_no_other_file(
+    make_file, monkeypatch, hide_nameless_files, tmp_path
+):
     path, victim = make_file(b"old"), tmp_path / "victim"
     path.chmod(0o666)
     victim.write_bytes(b"private")
@@ -165,7 +156,7 @@ def test_a_link_in_the_place_of_the_new_file_changes_no_other_file(make_file, mo
         set_size(*args)
 
     monkeypatch.setattr(_files, "set_size", swap)
-    monkeypatch.setattr(_files, "File", WithoutNameless)
+    hide_nameless_files()
     MemMap.open(path, "w+", shape=4).close()
     assert stat.S_IMODE(victim.stat().st_mode) == 0o600
     assert victim.read_bytes() == b"private"
@@ -380,7 +371,7 @@ def test_default_list_of_the_directory_gives_no_rights_on_what_replaces_a_file(m
 @pytest.mark.parametrize("nameless", [True, False])
 @pytest.mark.parametrize("kind", ["plain", "set-group-id", "default list"])
 @pytest.mark.parametrize("mode", ["w+", "x+"])
-def test_new_file_has_the_rights_that_open_would_give(tmp_path, monkeypatch, mode, kind, nameless):
+def test_new_file_has_the_rights_that_open_would_give(tmp_path, hide_nameless_files, mode, kind, nameless):
     if kind == "set-group-id":
         if os.geteuid():
             pytest.skip("needs root, to give a directory to a group")
@@ -389,7 +380,7 @@ def test_new_file_has_the_rights_that_open_would_give(tmp_path, monkeypatch, mod
     if kind == "default list":
         set_attribute(tmp_path, DEFAULT_ACL, acl(7, 6, 5, 7, 4))
     if not nameless:
-        monkeypatch.setattr(_files, "File", WithoutNameless)
+        hide_nameless_files()
     (tmp_path / "open").write_bytes(b"")
     MemMap.open(tmp_path / "new", mode, shape=4).close()
     found, wanted = (tmp_path / "new").stat(), (tmp_path / "open").stat()

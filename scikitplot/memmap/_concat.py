@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex
 
 import numpy as np
 
-from ._core import MapCore
+from ._core import MapCore, as_indices, check_out
 from ._display import count, progress_bar
 from ._layout import at_least
 from ._paging import check_rows
@@ -212,11 +212,7 @@ class ConcatMap:
             If a map is closed, `out` has another shape, or `length` is less than 1.
         """
         self._check_open()
-        rows = np.asarray(indices)
-        if rows.size == 0 and not isinstance(indices, np.ndarray):
-            rows = rows.astype(np.intp)  # an empty list has no dtype of its own
-        if rows.dtype.kind not in "iub":
-            raise TypeError(f"Expected integers as indices, not {rows.dtype}")
+        rows = as_indices(indices)
         run = 1 if length is None else at_least("length", length, 1)
         bad = (rows < -len(self)) | (rows > len(self) - run)
         if not bad.any():
@@ -229,10 +225,8 @@ class ConcatMap:
         if length is not None:
             index = index[..., np.newaxis] + np.arange(run)
         full = index.shape + self._row_shape
-        if out is not None and out.dtype != self.dtype:
-            raise TypeError(f"Expected out to have the dtype {self.dtype}, not {out.dtype}")
-        if out is not None and out.shape != full:
-            raise ValueError(f"Expected out to have the shape {full}, not {out.shape}")
+        if out is not None:
+            check_out(out, self.dtype, full)
         taken = np.empty((index.size, *self._row_shape), self.dtype)
         parts = list(self._scattered(index.ravel()))
         for mm, local, _ in parts[1:]:  # each map requests its own once more, when they are under way

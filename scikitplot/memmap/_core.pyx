@@ -511,11 +511,7 @@ cdef class MapCore:
                [10., 11.]])
         """
         cdef Py_ssize_t run = 1 if length is None else clipped(at_least("length", length, 1))
-        cdef cnp.ndarray rows = indices if isinstance(indices, cnp.ndarray) else np.asarray(indices)
-        if cnp.PyArray_SIZE(rows) == 0 and not isinstance(indices, cnp.ndarray):
-            rows = rows.astype(np.intp)  # an empty list has no dtype of its own
-        if not (cnp.PyArray_ISINTEGER(rows) or cnp.PyArray_ISBOOL(rows)):
-            raise TypeError(f"Expected integers as indices, not {rows.dtype}")
+        cdef cnp.ndarray rows = as_indices(indices)
         if self.ndim_ == 0:
             raise IndexError("A map of no dimensions has no rows")
         cdef cnp.ndarray index = index_array(rows, self.dims[0])
@@ -546,13 +542,8 @@ cdef class MapCore:
 
     cdef cnp.ndarray checked_out(self, out, int ndim, cnp.npy_intp *dims):
         """Return `out`, or a new array if rows cannot be copied to it as they are."""
-        if not isinstance(out, cnp.ndarray):
-            raise TypeError(f"Expected out to be an ndarray, not {type(out).__name__}")
-        if out.dtype != self.dtype:
-            raise TypeError(f"Expected out to have the dtype {self.dtype}, not {out.dtype}")
         cdef tuple shape = tuple([dims[i] for i in range(ndim)])
-        if out.shape != shape:
-            raise ValueError(f"Expected out to have the shape {shape}, not {out.shape}")
+        check_out(out, self.dtype, shape)
         cdef const char *start = cnp.PyArray_BYTES(out)
         cdef bint is_apart = (
             start + cnp.PyArray_NBYTES(out) <= self._region.address
@@ -748,6 +739,27 @@ cdef inline bint holds_objects(buffer) except -1:
     if isinstance(buffer, cnp.ndarray):
         return (<cnp.ndarray>buffer).dtype.hasobject
     return isinstance(buffer, memoryview) and "O" in buffer.format
+
+
+cpdef cnp.ndarray as_indices(indices):
+    """Return row numbers as an array of integers."""
+    cdef cnp.ndarray rows = indices if isinstance(indices, cnp.ndarray) else np.asarray(indices)
+    if cnp.PyArray_SIZE(rows) == 0 and not isinstance(indices, cnp.ndarray):
+        rows = rows.astype(np.intp)  # an empty list has no dtype of its own
+    if not (cnp.PyArray_ISINTEGER(rows) or cnp.PyArray_ISBOOL(rows)):
+        raise TypeError(f"Expected integers as indices, not {rows.dtype}")
+    return rows
+
+
+cpdef int check_out(out, cnp.dtype dtype, tuple shape) except -1:
+    """Raise if `out` cannot take an array of this dtype and shape."""
+    if not isinstance(out, cnp.ndarray):
+        raise TypeError(f"Expected out to be an ndarray, not {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"Expected out to have the dtype {dtype}, not {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"Expected out to have the shape {shape}, not {out.shape}")
+    return 0
 
 
 cdef int raise_outside(index, run, length) except -1:

@@ -750,15 +750,7 @@ static int write_page(const fault_guard *guard, int fd, uint64_t file_size, uint
     size_t size = file_size - place < page_size() ? (size_t)(file_size - place) : page_size();
     const char *bytes = (const char *)page;
     if (is_zero(bytes, size) && hole_size(guard, fd, place)) return 0;
-    while (size) {
-        ssize_t written = pwrite(fd, bytes, size, (off_t)place);
-        if (written <= 0 && !(written < 0 && errno == EINTR)) return written ? errno : ENOSPC;
-        if (written < 0) continue;
-        bytes += written;
-        place += (uint64_t)written;
-        size -= (size_t)written;
-    }
-    return 0;
+    return region_file_write(fd, place, bytes, size);
 }
 
 /* Write to the file what had found no room. */

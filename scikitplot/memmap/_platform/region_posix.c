@@ -242,14 +242,11 @@ static int write_zeros(int fd, uint64_t from, uint64_t to)
     if (flags & O_APPEND) return EOPNOTSUPP; /* Linux would write at the end of the file */
     int error = truncate_file(fd, to);
     if (error) return error;
-    while (from < to) {
-        size_t size = to - from < sizeof zeros ? (size_t)(to - from) : sizeof zeros;
-        ssize_t written = pwrite(fd, zeros, size, (off_t)from);
-        if (written > 0) from += (uint64_t)written;
-        else if (written == 0) return ENOSPC;
-        else if (errno != EINTR) return errno;
+    for (size_t size; from < to && !error; from += size) {
+        size = to - from < sizeof zeros ? (size_t)(to - from) : sizeof zeros;
+        error = region_file_write(fd, from, zeros, size);
     }
-    return 0;
+    return error;
 }
 
 /* Allocate the blocks of [from, to) beyond the end of the file, which may move the end. */
@@ -290,7 +287,7 @@ int region_file_write(region_file file, uint64_t offset, const void *bytes, size
             bytes = (const char *)bytes + written;
             offset += (uint64_t)written;
             size -= (size_t)written;
-        } else if (written == 0) return EIO;
+        } else if (written == 0) return ENOSPC;
         else if (errno != EINTR) return errno;
     }
     return 0;
