@@ -130,6 +130,8 @@ def test_gather_refuses_what_take_does(table):
         table.gather([1.5])
     with pytest.raises(TypeError, match="out to have the dtype int32, not float64"):
         table.gather([1], np.empty((1, 3)))
+    with pytest.raises(TypeError, match="out to be an ndarray, not list"):
+        table.gather([1], [[0, 0, 0]])
     with pytest.raises(ValueError, match=r"out to have the shape \(1, 3\), not \(2, 3\)"):
         table.gather([1], np.empty((2, 3), "<i4"))
     with pytest.raises(IndexError, match=f"index {2**64 - 1} is out of bounds"):

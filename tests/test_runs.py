@@ -142,7 +142,7 @@ def test_runs_of_arrays_beside_the_maps_are_whole_runs_too(tokens):
         assert np.array_equal(ours.astype(int) * 10, theirs)
 
 
-def test_runs_cross_from_one_file_into_the_next(make_file):
+def test_runs_in_batches_cross_from_one_file_into_the_next(make_file):
     paths = [make_file(part, name=f"{k}.bin") for k, part in enumerate(np.split(TOKENS, [1000, 1001, 3500]))]
     with concat(MemMap.open(path, dtype="<u2") for path in paths) as table:
         found = np.concatenate(list(batches(table, batch_size=8, length=50, step=25)))
