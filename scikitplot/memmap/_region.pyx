@@ -287,23 +287,28 @@ cdef class Region:
         The address range stays valid for the leases. Return False if the owner was removed before.
         """
         cdef int code = 0
+        cdef bint first
         cdef File memory
+        cdef object one_at_a_time = self.size_lock()  # Windows cannot replace the memory twice
         cdef Py_ssize_t found = users_acquire(&self.users)
         while yield_if_busy(found):
             found = users_acquire(&self.users)
         if found < USERS_OWNER:
             return False
-        if self.parent is None and not is_closed(self):
-            with nogil:
-                code = self.guard.revoke(self.address, self.nbytes, self.writable)
-        cdef bint first = code == 0 and users_abandon(&self.users) >= USERS_OWNER
-        if first and self.parent is None:
-            with cython.critical_section(self):
-                memory = self.memory
-                self.own_file = self.memory = None
-            if memory is not None:
-                memory.close()
-        release(self)
+        try:
+            with one_at_a_time:
+                if self.parent is None and not is_closed(self):
+                    with nogil:
+                        code = self.guard.revoke(self.address, self.nbytes, self.writable)
+                first = code == 0 and users_abandon(&self.users) >= USERS_OWNER
+            if first and self.parent is None:
+                with cython.critical_section(self):
+                    memory = self.memory
+                    self.own_file = self.memory = None
+                if memory is not None:
+                    memory.close()
+        finally:
+            release(self)
         check(code, self.path)
         return first
 
