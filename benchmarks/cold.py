@@ -88,9 +88,15 @@ class Disk:
                 1 / 0.7,
             ),
             self.work(
+                f"cold sum, {mib} MiB, not evicted",
+                {"MemMap": partial(self.sum_of_chunks, False), "numpy.memmap": self.sum_of_memmap},
+                "numpy.memmap",
+                1.0,
+            ),
+            self.work(
                 f"cold sum, {mib} MiB",
                 {
-                    "MemMap": self.sum_of_chunks,
+                    "MemMap": partial(self.sum_of_chunks, True),
                     "numpy.memmap": self.sum_of_memmap,
                     "read": self.read,
                     "sum alone": self.sum_in_memory,
@@ -204,9 +210,9 @@ class Disk:
         with self.part() as mm:
             return seconds(lambda: mm.prefetch(wait=True))
 
-    def sum_of_chunks(self) -> float:
+    def sum_of_chunks(self, evict: bool) -> float:
         with self.part() as mm:
-            return seconds(lambda: sum(float(chunk.sum()) for chunk in mm.iter_chunks(evict=True)))
+            return seconds(lambda: sum(float(chunk.sum()) for chunk in mm.iter_chunks(evict=evict)))
 
     def sum_of_memmap(self) -> float:
         array = np.memmap(self.path, "<f4", "r", self.start, self.scanned // 4)

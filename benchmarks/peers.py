@@ -18,6 +18,7 @@ from pathlib import Path
 import bounds
 import cold
 import contest
+import hot
 import warm
 from contest import Line
 
@@ -68,6 +69,7 @@ def warm_lines() -> Iterator[Line]:
 def cold_lines(folder: Path, nbytes: int) -> Iterator[Line]:
     for work in cold.Disk(folder, nbytes).works():
         yield from contest.lines(work.subject, contest.compare(work.turns), work.against, work.most)
+    yield from hot.lines(folder / "cold.bin")
 
 
 def picture(found: list[Line], path: Path) -> None:

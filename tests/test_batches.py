@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from page_cache import cold
+from page_cache import PAGE, cached, cold
 
 from scikitplot.memmap import MemMap, batches
 
@@ -120,6 +120,75 @@ def test_chunks_that_are_evicted_are_read_once_and_leave_nothing(small_disk_of, 
         assert not mm.residency().any()
         # a few pages twice: a busy system may drop what was read ahead
         assert mm.nbytes <= nbytes_read() - before < 1.1 * mm.nbytes
+
+
+@pytest.mark.linux
+@pytest.mark.native
+def test_chunks_have_been_read_before_the_caller_touches_them(make_file):
+    import resource
+
+    path = cold(make_file(bytes(48 << 20)))
+    with MemMap.open(path) as mm:
+        if not mm._region.reads_huge_pages:
+            pytest.skip("this system or file system has no faster way to read than to request pages")
+        for _ in range(10):  # a system that reclaims idle pages may drop some before they are touched
+            mm.evict()
+            before = resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
+            assert max(int(chunk.max()) for chunk in mm.iter_chunks(nbytes=5_000_001)) == 0
+            if resource.getrusage(resource.RUSAGE_THREAD).ru_majflt == before:
+                return
+        pytest.fail("the thread that went through the chunks had to wait for pages")
+
+
+@pytest.mark.linux
+@pytest.mark.native
+@pytest.mark.parametrize("start", [0, 1, (5 << 20) + 1])
+@pytest.mark.parametrize("stop", [(14 << 20) - 1, 24 << 20])
+@pytest.mark.parametrize("how", [lambda mm, rows: mm.prefetch(rows, wait=True),
+                                 lambda mm, rows: [len(chunk) for chunk in mm.iter_chunks(rows, nbytes=1_000_001)],
+                                 lambda mm, rows: [len(chunk) for chunk in mm.iter_chunks(rows)]])  # fmt: skip
+def test_what_is_read_ahead_are_the_pages_of_the_rows_and_few_behind_them(make_file, how, start, stop):
+    path = cold(make_file(bytes(32 << 20)))
+    rows = set(range(start // PAGE, -(-stop // PAGE)))
+    behind = set(range(start // PAGE, (stop + (8 << 20)) // PAGE))
+    with MemMap.open(path) as mm:
+        for _ in range(10):  # as above
+            mm.evict()
+            how(mm, slice(start, stop))
+            assert behind.issuperset(cached(path))
+            if rows.issubset(cached(path)):
+                return
+        pytest.fail(f"of pages {start // PAGE} to {-(-stop // PAGE)}, these are resident: {cached(path)}")
+
+
+def test_chunks_where_no_thread_can_be_started(table, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    assert np.array_equal(numbers(table.iter_chunks(nbytes=10_000)), np.arange(N))
+    table.prefetch(wait=True)
+
+
+LEFT_HALF_WAY = """
+import atexit, os, sys
+from scikitplot.memmap import MemMap
+
+mm = MemMap.open(sys.argv[1])
+chunks = mm.iter_chunks(nbytes=4_000_000)
+print(len(next(chunks)))
+if hasattr(os, "fork"):
+    child = os.fork()
+    if not child:
+        os._exit(sum(map(len, chunks)) != mm.nbytes - 4_000_000)
+    assert os.waitpid(child, 0)[1] == 0
+atexit.register(lambda: (print(sum(map(len, chunks)), sum(map(len, mm.iter_chunks()))), mm.close()))
+"""
+
+
+def test_chunks_go_on_in_a_child_and_while_the_interpreter_exits(make_file, run_python):
+    printed = run_python(LEFT_HALF_WAY, make_file(bytes(16_000_000)))
+    assert printed.split() == ["4000000", "12000000", "16000000"]
 
 
 # -------------------------------------------------------------------------------------------------------- batches

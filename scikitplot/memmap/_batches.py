@@ -19,6 +19,7 @@ from ._display import progress_bar, tqdm_class
 from ._layout import at_least
 from ._order import InOrder, Order, Shuffled, ShuffledBlocks
 from ._paging import PAGE_SIZE, check_rows, pages_of
+from ._reading import FOLIO_NBYTES, SMALL_WINDOW_NBYTES, WINDOW_NBYTES, ReadAhead
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     _Table = _Map | _Array
 
 BLOCK_NBYTES = 1 << 20  # of the first map: what shuffle="blocks" keeps together
-FOLIO_NBYTES = 1 << 21  # what Linux caches, maps and drops as one at most
 FOLIO = FOLIO_NBYTES // PAGE_SIZE
 RESIDENT_NBYTES = 1 << 25  # of the maps, that batches(evict=True) lets this process have
 
@@ -70,11 +70,12 @@ def _iter_chunks(mm: MapCore, start: int, end: int, step: int, evict: bool, bar:
     offset, row_nbytes = mm._region.offset, mm._row_nbytes
     first = past = (offset + start * row_nbytes) // PAGE_SIZE
     file = mm._region.reopen_file() if evict else None
-    request(mm, start, min(start + step, end))
+    window = max(step * row_nbytes, SMALL_WINDOW_NBYTES if evict else WINDOW_NBYTES)
+    ahead = ReadAhead(mm._region, start * row_nbytes, end * row_nbytes, window)
     with contextlib.closing(bar):
         for at in range(start, end, step):
             stop = min(at + step, end)
-            request(mm, stop, min(stop + step, end))
+            ahead.advance(stop * row_nbytes)
             yield mm[at:stop]
             bar.update(stop - at)
             if evict:  # again what is left of a large folio, but not yet a page on which the next chunk begins

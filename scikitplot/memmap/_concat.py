@@ -15,6 +15,7 @@ from ._core import MapCore, as_indices, check_out
 from ._display import count, progress_bar
 from ._layout import at_least
 from ._paging import check_rows
+from ._reading import FOLIO_NBYTES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -278,7 +279,8 @@ class ConcatMap:
         """Start reading pages of all files, as `MemMap.prefetch` does. Parameters as there."""
         parts = list(self._split(rows))
         for mm, local in parts:
-            mm.prefetch(local)
+            if not wait or mm.nbytes < FOLIO_NBYTES:  # larger ones are read one after another
+                mm.prefetch(local)
         bar = progress_bar(len(parts), "file", progress and wait)
         try:
             for mm, local in parts if wait else ():

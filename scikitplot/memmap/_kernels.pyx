@@ -5,9 +5,10 @@ from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcpy
 
+from ._file cimport File, handle_of
 from ._guard cimport fault_guard, read_byte, run_for_caller, shared_int
 from .libregion cimport (
-    REGION_NO_FILE, region_major_faults, region_page_size, region_request, region_residency,
+    REGION_NO_FILE, region_file, region_major_faults, region_page_size, region_read, region_request, region_residency,
 )
 
 import numpy as np
@@ -57,15 +58,17 @@ cdef enum:
 
 # set by set_num_threads()
 cdef shared_int most_threads = min(4, parallel_processors())
+cdef shared_int most_readers = 4
 
 
 def set_num_threads(n):
-    """Set how many threads one `MemMap.gather` uses at most.
+    """Set how many threads a call uses at most to copy rows, or to read ahead.
 
     Parameters
     ----------
     n : int
-        At least 1. The default is 4, or the number of processors that this process may use if that is smaller.
+        At least 1. The default is 4, and for copying no more than the processors that this process may use: threads
+        that read only wait for the disk.
 
     Raises
     ------
@@ -79,8 +82,16 @@ def set_num_threads(n):
     >>> from scikitplot.memmap import set_num_threads
     >>> set_num_threads(2)
     """
-    global most_threads
-    most_threads = min(at_least("n", n, 1), PARALLEL_MOST)
+    global most_readers, most_threads
+    most_threads = most_readers = min(at_least("n", n, 1), PARALLEL_MOST)
+
+
+def read_file(File file not None, uint64_t offset, size_t size, uint64_t more):
+    """Read bytes of a file into the page cache, in huge pages, and perhaps some of `more` bytes behind them."""
+    cdef region_file handle = handle_of(file)
+    cdef int threads = most_readers
+    with nogil:
+        region_read(handle, offset, size, more, threads)
 
 
 cdef Py_ssize_t first_outside(

@@ -20,6 +20,7 @@ from ._layout import Layout, Shape, as_tuple, end_of, is_number, resolve
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
 from ._origin import origin_of
 from ._paging import PAGE_SIZE, byte_runs, pages_of
+from ._reading import read_runs
 from ._region import map_anonymous
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ class Default(str):
 
 _DEFAULT_MODE = Default("r")
 _NO_PATH: Any = Default("")
-PIECE = 1 << 25  # bytes of one step of `prefetch`: often enough to move a progress bar
 _PATHS = (str, bytes, os.PathLike)
 
 
@@ -773,14 +773,12 @@ class MemMap(MapCore):
         >>> with MemMap.anonymous(8) as mm:
         ...     mm.prefetch(slice(0, 4), wait=True)
         """
-        pieces = [(at, min(at + PIECE, stop)) for start, stop in self._runs(rows) for at in range(start, stop, PIECE)]
-        bar = progress_bar(sum(stop - start for start, stop in pieces), "B", progress and wait)
+        self._check_open()
+        runs = self._runs(rows)
+        bar = progress_bar(sum(stop - start for start, stop in runs), "B", progress and wait)
         with contextlib.closing(bar):
-            for piece in pieces:
-                self._region.request(*piece)
-            for start, stop in pieces if wait else ():
-                self._region.touch(start, stop)
-                bar.update(stop - start)
+            for nbytes in read_runs(self._region, runs, wait):
+                bar.update(nbytes)
 
     def iter_chunks(
         self, rows: slice | None = None, *, nbytes: SupportsIndex = 1 << 25, evict: bool = False, progress: bool = False

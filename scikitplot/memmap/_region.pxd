@@ -2,7 +2,7 @@ from libc.stdint cimport uint64_t, uintptr_t
 
 from ._file cimport File
 from ._guard cimport Guard, fault_word, may_need_rearm, rearm, shared_int
-from .libregion cimport region_info
+from .libregion cimport region_access, region_info
 
 
 cdef extern from "Python.h":
@@ -101,6 +101,7 @@ cdef class Region:
     cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
     cdef int resize_mapping(self, Py_ssize_t nbytes, bint sparse) noexcept
     cdef void end_resize(self) noexcept
+    cdef void advise_from(self, region_access before) noexcept
     cdef int acquire_range(self, Py_ssize_t stop) except -1
     cdef void note_failure(self) noexcept
     cdef void make_dirty(self) noexcept

@@ -24,8 +24,8 @@ from .libregion cimport (
     REGION_COPY, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM, REGION_READ, REGION_SEQUENTIAL, REGION_WRITE,
     region_access, region_advise, region_evict, region_file, region_file_info, region_flush, region_info,
     region_intent, region_lock, region_map, region_map_anonymous, region_memory_create, region_memory_map,
-    region_memory_open, region_page_size, region_path_info, region_request, region_residency, region_resize,
-    region_resize_anonymous, region_rewrite, region_unlock, region_unmap,
+    region_memory_open, region_page_size, region_path_info, region_reads_huge_pages, region_request, region_residency,
+    region_resize, region_resize_anonymous, region_rewrite, region_unlock, region_unmap,
 )
 
 import time
@@ -160,6 +160,11 @@ cdef class Region:
         except OSError:
             return None
         return file if file.info.identity == self.info.identity else None
+
+    @property
+    def reads_huge_pages(self):
+        """Whether `read_file` is the way to read its file."""
+        return self.on_file and self.path is not None and region_reads_huge_pages(encoded(self.path)) != 0
 
     @property
     def info(self):
@@ -400,8 +405,7 @@ cdef class Region:
                 if unwritten:
                     region_unlock(root.address, root.nbytes)  # locked pages cannot be evicted
                     root.write_again(file)
-                if root.advised:
-                    region_advise(root.address, root.nbytes, <region_access>root.advised)
+                root.advise_from(REGION_NORMAL)
             finally:
                 code = root.relock()  # also of a recovery that stopped half way
                 release(self)
@@ -484,8 +488,7 @@ cdef class Region:
             self.last_info = info
         if code == 0:
             self.nbytes = nbytes
-            if self.advised:
-                region_advise(self.address, nbytes, <region_access>self.advised)
+            self.advise_from(REGION_NORMAL)
         return code
 
     cdef void end_resize(self) noexcept:
@@ -596,11 +599,16 @@ cdef class Region:
     def advise(self, access):
         """Set the access intent of the whole mapping. Advice for a part would split the kernel's mapping (VMA)."""
         cdef Region root = self.root()
-        cdef int how = ACCESSES.index(access)
+        cdef int how = ACCESSES.index(access), before = root.advised
         acquire(self)
-        region_advise(root.address, root.nbytes, <region_access>how)
         root.advised = how
+        root.advise_from(<region_access>before)
         release(self)
+
+    cdef void advise_from(self, region_access before) noexcept:
+        """Give the whole mapping its access intent, in the place of another."""
+        if self.advised != before:
+            region_advise(self.address, self.nbytes, not self.on_file, before, <region_access>self.advised)
 
     def request(self, Py_ssize_t start, Py_ssize_t stop):
         """Start reading the pages that are not resident."""

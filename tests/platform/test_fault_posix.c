@@ -612,7 +612,7 @@ static map open_on_failing_disk(region_intent intent, size_t size)
     run("umount %s && mount -o loop,noatime %s %s", disk, image, disk);
     CHECK(!region_file_open(path, intent == REGION_WRITE, &m.file) && !region_file_info(m.file, &info));
     CHECK(!region_map(m.file, intent, 0, size, &address));
-    CHECK(!region_advise(address, size, REGION_RANDOM)); /* so that pages are read one by one */
+    CHECK(!region_advise(address, size, 0, REGION_NORMAL, REGION_RANDOM)); /* so that pages are read one by one */
     m.bytes = address;
     CHECK(!fault_watch(address, size, m.file, 0, NULL, &info, intent, 0, &m.guard));
     notified = 0;

@@ -721,7 +721,7 @@ static void a_size_of_zero_does_nothing(void)
         unsigned char *bytes = map(file, (region_intent)intent, 50, 0);
         CHECK(bytes);
         CHECK(region_flush(known, 50, bytes, 0, 0) == 0 && region_flush(known, 50, bytes, 0, 1) == 0);
-        CHECK(region_advise(bytes, 0, REGION_RANDOM) == 0);
+        CHECK(region_advise(bytes, 0, 0, REGION_NORMAL, REGION_RANDOM) == 0);
         CHECK(region_evict(known, 50, bytes, 0, intent != REGION_COPY) == 0);
         CHECK(region_residency(known, 50, bytes, 0, &resident) == 0);
         CHECK(region_lock(bytes, 0) == 0 && region_unlock(bytes, 0) == 0);
@@ -1322,6 +1322,23 @@ static void a_read_only_file_can_be_flushed(void)
     CHECK(region_file_close(file) == 0);
 }
 
+static void reading_ahead_leaves_a_file_as_it_is(void)
+{
+    enum { SIZE = 1000001 };
+    const char *path;
+    region_file file = open_new_file(SIZE, &path);
+    int reads = region_reads_huge_pages(path);
+    CHECK(!region_reads_huge_pages("no such file"));
+    for (int threads = 1; threads < 4; threads++) {
+        CHECK(region_read(file, 0, 0, 0, threads) == 0 || !reads);
+        CHECK(region_read(file, 0, SIZE, 0, threads) == 0 || !reads);
+        CHECK(region_read(file, 4097, 700000, 2000, threads) == 0 || !reads);
+        CHECK(region_read(file, SIZE - 1, 1 << 23, 0, threads) == 0 || !reads); /* past the end: no signal */
+    }
+    CHECK(file_is_pattern(path, SIZE));
+    CHECK(region_file_close(file) == 0);
+}
+
 static void advice_changes_no_byte(void)
 {
     const region_access all[] = {REGION_RANDOM, REGION_SEQUENTIAL, REGION_NORMAL};
@@ -1330,8 +1347,9 @@ static void advice_changes_no_byte(void)
     CHECK(bytes && memory);
     memset(memory, 7, 90000);
     for (int i = 0; i < 3; i++) {
-        CHECK(region_advise(bytes, 90000, all[i]) == 0 && region_advise(bytes + 777, 1, all[i]) == 0);
-        CHECK(region_advise(memory, 90000, all[i]) == 0);
+        region_access before = all[(i + 2) % 3];
+        CHECK(region_advise(bytes, 90000, 0, before, all[i]) == 0 && region_advise(bytes + 777, 1, 0, before, all[i]) == 0);
+        CHECK(region_advise(memory, 90000, 1, before, all[i]) == 0);
     }
     CHECK(is_pattern(bytes, 4097, 90000) && is_filled(memory, 7, 90000));
     CHECK(region_unmap(bytes, 90000) == 0 && region_unmap(memory, 90000) == 0);
@@ -1543,6 +1561,7 @@ static const struct {
     TEST(any_part_of_a_map_can_be_flushed),
     TEST(a_read_only_file_can_be_flushed),
     TEST(advice_changes_no_byte),
+    TEST(reading_ahead_leaves_a_file_as_it_is),
     TEST(evicting_a_map_keeps_its_stores),
     TEST(rewriting_pages_keeps_the_file_and_what_is_around_the_map),
     TEST(evicting_anonymous_memory_keeps_its_stores),

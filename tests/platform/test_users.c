@@ -36,7 +36,7 @@ static void use(void)
     char text[100];
     if (users_acquire(&map.users) < USERS_OWNER) return;
     if (map.address[0] != 7 || map.address[map.size - 1] != 7) map.wrong = 1;
-    if (region_advise(map.address, map.size, REGION_RANDOM)) map.wrong = 1;
+    if (region_advise(map.address, map.size, 0, REGION_NORMAL, REGION_RANDOM)) map.wrong = 1;
     if (region_residency(REGION_NO_FILE, 0, map.address, map.size, resident) || !resident[0]) map.wrong = 1;
     region_error_text(2, text, sizeof text);
     if (users_release(&map.users) == 0) unmap();

@@ -9,10 +9,10 @@ check() { # NAME FLAGS...
     local name=$1 parent
     shift
     echo "C layer, $(uname -s) $(uname -m), $name"
-    "${CC:-gcc}" -std=gnu11 -g -Wall -Wextra -Werror "$@" -I"$platform" \
-        "$root/tests/platform/test_region.c" "$platform/region_posix.c" -o "$work/test_region"
     "${CC:-gcc}" -std=gnu11 -g -Wall -Wextra -Werror "$@" -pthread -I"$platform" \
-        "$root/tests/platform/test_fault_posix.c" "$platform"/{fault,region}_posix.c -o "$work/test_fault"
+        "$root/tests/platform/test_region.c" "$platform"/{region,parallel}_posix.c -o "$work/test_region"
+    "${CC:-gcc}" -std=gnu11 -g -Wall -Wextra -Werror "$@" -pthread -I"$platform" \
+        "$root/tests/platform/test_fault_posix.c" "$platform"/{fault,region,parallel}_posix.c -o "$work/test_fault"
     for parent in "$work" $shm; do
         "$work/test_region" "$(mktemp -d "$parent/files.XXXXXX")" | tee -a "$work/log"
         ASAN_OPTIONS=handle_sigbus=0:handle_segv=0 "$work/test_fault" "$(mktemp -d "$parent/files.XXXXXX")" | tee -a "$work/log"

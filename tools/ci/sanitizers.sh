@@ -83,7 +83,7 @@ check_thread() {
     for flags in -O2 "-O1 -fsanitize=thread"; do
         # shellcheck disable=SC2086 # flags are words
         "$gcc" -std=gnu11 -g -Wall -Wextra -Werror $flags -pthread -I"$root/tests/platform/stub" -I"$platform/.." \
-            -I"$platform" "$root/tests/platform/test_users.c" "$platform/region_posix.c" -o "$work/test_users"
+            -I"$platform" "$root/tests/platform/test_users.c" "$platform"/{region,parallel}_posix.c -o "$work/test_users"
         "$work/test_users" | tee -a "$log"
     done
     report counts "C threads on one mapping, without a GIL" "$log" "plain, and with TSan"

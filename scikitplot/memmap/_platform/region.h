@@ -126,10 +126,16 @@ int region_rewrite(region_file file, uint64_t offset, void *address, size_t size
  * of a page is copied, too: Linux keeps it only if it can be written back.  The file grows only if it is truncated
  * meanwhile.  Returns how many bytes were written, perhaps none; the caller copies the rest. */
 size_t region_store(region_file file, uint64_t offset, void *address, const void *source, size_t size);
-/* Advisory: how the pages will be used. */
-int region_advise(void *address, size_t size, region_access access);
+/* Advisory: how the pages of a mapping will be used; `before` is the last advice, or REGION_NORMAL.  `is_memory`: they are
+ * not those of a file. */
+int region_advise(void *address, size_t size, int is_memory, region_access before, region_access access);
 /* Advisory: start reading pages that are not resident. */
 void region_request(void *address, size_t size);
+/* Whether region_read reads the file at a path in huge pages. */
+int region_reads_huge_pages(const char *path);
+/* Advisory: have several threads read bytes of such a file into the page cache; return when they are there.  As fast at any
+ * read-ahead that the device is set to.  Some of the `more` bytes behind them may be read, too, because they are next. */
+int region_read(region_file file, uint64_t offset, size_t size, uint64_t more, int threads);
 /* How often this thread has had to wait for a page to be read; always 0 where the system does not say. */
 uint64_t region_major_faults(void);
 /* Advisory: evict pages from this process and, given a file (or REGION_NO_FILE), from the page cache.

@@ -3,6 +3,7 @@
 #define _DARWIN_C_SOURCE      /* F_FULLFSYNC, F_PREALLOCATE */
 #define _FILE_OFFSET_BITS 64  /* files beyond 2 GiB on 32-bit systems */
 
+#include "parallel.h"
 #include "region.h"
 
 #include <dirent.h>
@@ -23,11 +24,10 @@
 #endif
 #include <sys/types.h>
 #include <sys/uio.h>
-#include <unistd.h>
 #ifdef __linux__
-#include <linux/magic.h>
-#include <sys/vfs.h>
+#include <sys/utsname.h>
 #endif
+#include <unistd.h>
 
 #ifndef MAP_NORESERVE
 #define MAP_NORESERVE 0
@@ -753,15 +753,26 @@ size_t region_store(region_file file, uint64_t offset, void *address, const void
     return stored;
 }
 
-int region_advise(void *address, size_t size, region_access access)
+#ifdef MADV_HUGEPAGE
+/* A fault reads 2 MiB of a file and starts to read as much again; in memory it fills 2 MiB. */
+static int wants_huge_pages(int is_memory, region_access access)
+{
+    return is_memory ? access != REGION_RANDOM : access == REGION_SEQUENTIAL;
+}
+#endif
+
+int region_advise(void *address, size_t size, int is_memory, region_access before, region_access access)
 {
     static const int advice[] = {
         [REGION_NORMAL] = MADV_NORMAL, [REGION_RANDOM] = MADV_RANDOM, [REGION_SEQUENTIAL] = MADV_SEQUENTIAL};
     if (!size) return 0;
     widen(&address, &size);
     madvise(address, size, advice[access]);
-#ifdef MADV_NOHUGEPAGE
-    if (access == REGION_RANDOM) madvise(address, size, MADV_NOHUGEPAGE);
+#ifdef MADV_HUGEPAGE
+    int huge = wants_huge_pages(is_memory, access);
+    if (huge != wants_huge_pages(is_memory, before)) madvise(address, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+#else
+    (void)is_memory, (void)before;
 #endif
     return 0;
 }
@@ -773,6 +784,76 @@ void region_request(void *address, size_t size)
     widen(&address, &size);
     for (size_t at = 0; at < size; at += most) madvise((char *)address + at, size - at < most ? size - at : most, MADV_WILLNEED);
 }
+
+#if defined(__linux__) && defined(MADV_POPULATE_READ)
+enum { FOLIO = 1 << 21 }; /* bytes of a huge page, which a fault in a mapping with MADV_HUGEPAGE reads at once */
+
+int region_reads_huge_pages(const char *path)
+{
+    struct utsname kernel;
+    unsigned major = 0, minor = 0;
+    struct statfs fs;
+    if (uname(&kernel) || sscanf(kernel.release, "%u.%u", &major, &minor) != 2) return 0;
+    if (major < 5 || (major == 5 && minor < 18) || statfs(path, &fs)) return 0;
+    /* tmpfs would fill holes with memory; FUSE may empty its page cache when the file is opened again */
+    return fs.f_type != TMPFS_MAGIC && fs.f_type != FUSE_SUPER_MAGIC;
+}
+
+typedef struct {
+    char *address;
+    size_t size, first; /* bytes up to the first whole huge page */
+    size_t huge;        /* bytes up to where faults would read ahead too far */
+} reading;
+
+static void read_part(void *task, int part, int parts)
+{
+    const reading *all = task;
+    for (size_t i = (size_t)part;; i += (size_t)parts) {
+        size_t start = i ? all->first + (i - 1) * FOLIO : 0, stop = all->first + i * FOLIO;
+        if (start >= all->size) return;
+        if (stop > all->size) stop = all->size;
+        if (!i || start >= all->huge) region_request(all->address + start, stop - start);
+        madvise(all->address + start, stop - start, MADV_POPULATE_READ);
+    }
+}
+
+int region_read(region_file file, uint64_t offset, size_t size, uint64_t more, int threads)
+{
+    enum { AHEAD = 4 * FOLIO }; /* what a fault may read in all */
+    int fd = (int)file;
+    struct stat st;
+    uint64_t first = offset & ~(uint64_t)page_mask(), end = offset + size;
+    if (!size) return 0;
+    if (fstat(fd, &st)) return errno;
+    size = (size_t)(end - first);
+    /* a mapping of its own, because the advice would stay with the caller's */
+    void *address = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, (off_t)first);
+    if (address == MAP_FAILED) return errno;
+    int error = madvise(address, size, MADV_HUGEPAGE) ? errno : 0;
+    if (!error) {
+        uint64_t last = end + more >= (uint64_t)st.st_size ? UINT64_MAX : end + more;
+        size_t pieces = size / FOLIO + 1;
+        reading all = {address, size, (size_t)(-first & (FOLIO - 1)), 0};
+        if (last - first > AHEAD) all.huge = last - first - AHEAD > size ? size : (size_t)(last - first - AHEAD);
+        madvise(address, size, MADV_DONTFORK);
+        parallel(read_part, &all, pieces < (size_t)threads ? (int)pieces : threads);
+    }
+    munmap(address, size);
+    return error;
+}
+#else
+int region_reads_huge_pages(const char *path)
+{
+    (void)path;
+    return 0;
+}
+
+int region_read(region_file file, uint64_t offset, size_t size, uint64_t more, int threads)
+{
+    (void)file, (void)offset, (void)size, (void)more, (void)threads;
+    return EOPNOTSUPP;
+}
+#endif
 
 uint64_t region_major_faults(void)
 {

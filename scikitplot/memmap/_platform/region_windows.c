@@ -596,9 +596,9 @@ size_t region_store(region_file file, uint64_t offset, void *address, const void
     return 0;
 }
 
-int region_advise(void *address, size_t size, region_access access)
+int region_advise(void *address, size_t size, int is_memory, region_access before, region_access access)
 {
-    (void)address, (void)size, (void)access; /* Windows knows such advice for reads only */
+    (void)address, (void)size, (void)is_memory, (void)before, (void)access; /* Windows knows such advice for reads only */
     return 0;
 }
 
@@ -606,6 +606,18 @@ void region_request(void *address, size_t size)
 {
     WIN32_MEMORY_RANGE_ENTRY range = {address, size};
     PrefetchVirtualMemory(GetCurrentProcess(), 1, &range, 0);
+}
+
+int region_reads_huge_pages(const char *path)
+{
+    (void)path;
+    return 0;
+}
+
+int region_read(region_file file, uint64_t offset, size_t size, uint64_t more, int threads)
+{
+    (void)file, (void)offset, (void)size, (void)more, (void)threads;
+    return ERROR_NOT_SUPPORTED;
 }
 
 uint64_t region_major_faults(void) { return 0; }
