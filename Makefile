@@ -6,10 +6,11 @@ SOURCES := meson.build $(shell find scikitplot -type f -not -name '*.pyc')
 GLOVE := .data/glove
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help test demo platforms clean
+.PHONY: help test demo docs platforms clean
 help:
 	@echo "make test        run all tests"
 	@echo "make demo        word vectors from a file, step by step"
+	@echo "make docs        build the documentation, doc/_build/html/index.html"
 	@echo "make platforms   test on every platform that can be had here, and print a table"
 	@echo "make clean       remove what was built; .data, which was downloaded, stays"
 
@@ -19,6 +20,10 @@ test: $(VENV)/package $(VENV)/group-test $(VENV)/group-consumers
 
 demo: $(VENV)/package $(VENV)/group-demo $(GLOVE)
 	@$(VENV)/bin/python doc/examples/word_vectors.py
+
+docs: $(VENV)/package $(VENV)/group-doc
+	$(VENV)/bin/sphinx-build -W --keep-going -q -b html doc doc/_build/html
+	@echo "doc/_build/html/index.html"
 
 platforms:
 	tools/ci/lanes.sh
