@@ -411,16 +411,12 @@ def concat(maps: Iterable[Any]) -> ConcatMap:
 
     Examples
     --------
-    >>> import os, tempfile
     >>> import numpy as np
     >>> from scikitplot.memmap import MemMap, concat
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> for name, rows in (("a", [0, 1, 2]), ("b", [3, 4])):
-    ...     np.array(rows, "<i4").tofile(os.path.join(folder.name, name))
-    >>> paths = [os.path.join(folder.name, name) for name in "ab"]
-    >>> with concat(MemMap.open(path, dtype="<i4") for path in paths) as table:
+    >>> np.array([0, 1, 2], "<i4").tofile("a.i4")
+    >>> np.array([3, 4], "<i4").tofile("b.i4")
+    >>> with concat(MemMap.open(path, dtype="<i4") for path in ("a.i4", "b.i4")) as table:
     ...     print(table.shape, table[3], table[1:4], table.gather([4, 0]))
     (5,) 3 [1 2 3] [4 0]
-    >>> folder.cleanup()
     """
     return ConcatMap(maps)

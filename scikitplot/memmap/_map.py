@@ -111,16 +111,12 @@ class MemMap(MapCore):
 
     Examples
     --------
-    >>> import os, tempfile
     >>> import numpy as np
     >>> from scikitplot.memmap import MemMap
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "features.f32")
-    >>> np.arange(12, dtype="<f4").tofile(path)
-    >>> with MemMap.open(path, dtype="<f4", shape=(-1, 4)) as mm:
+    >>> np.arange(12, dtype="<f4").tofile("features.f32")
+    >>> with MemMap.open("features.f32", dtype="<f4", shape=(-1, 4)) as mm:
     ...     print(mm.shape, mm[1], mm.read_at(offset=4, size=4))
     (3, 4) [4. 5. 6. 7.] b'\x00\x00\x80?'
-    >>> folder.cleanup()
     """
 
     __slots__ = ("__weakref__",)
@@ -191,18 +187,14 @@ class MemMap(MapCore):
 
         Examples
         --------
-        >>> import os, tempfile
         >>> from scikitplot.memmap import MemMap
-        >>> folder = tempfile.TemporaryDirectory()
-        >>> path = os.path.join(folder.name, "table.i4")
-        >>> with MemMap.open(path, "x+", dtype="<i4", shape=(2, 3)) as mm:
+        >>> with MemMap.open("table.i4", "x+", dtype="<i4", shape=(2, 3)) as mm:
         ...     mm[:] = 7
         ...     mm.flush()
-        >>> with MemMap.open(path, dtype="<i4", shape=(-1, 3)) as mm:
+        >>> with MemMap.open("table.i4", dtype="<i4", shape=(-1, 3)) as mm:
         ...     print(mm[...])
         [[7 7 7]
          [7 7 7]]
-        >>> folder.cleanup()
         """
         mode_given = mode is not _DEFAULT_MODE
         how = parse_mode(mode) if mode_given else MODES["r"]
@@ -354,17 +346,13 @@ class MemMap(MapCore):
 
         Examples
         --------
-        >>> import os, tempfile
         >>> import numpy as np
         >>> from scikitplot.memmap import MemMap
-        >>> folder = tempfile.TemporaryDirectory()
-        >>> path = os.path.join(folder.name, "table.npy")
-        >>> np.save(path, np.arange(12).reshape(4, 3))
-        >>> with MemMap.from_memmap(np.load(path, mmap_mode="r")[2:]) as mm:
+        >>> np.save("table.npy", np.arange(12).reshape(4, 3))
+        >>> with MemMap.from_memmap(np.load("table.npy", mmap_mode="r")[2:]) as mm:
         ...     print(mm[...])
         [[ 6  7  8]
          [ 9 10 11]]
-        >>> folder.cleanup()
         """
         if mode is not None and (how := parse_mode(mode)).creates:
             raise ValueError(f'mode "{how.name}" creates a file, and the one of the array exists: use "r+", "r" or "c"')

@@ -307,20 +307,16 @@ def open_npy(
 
     Examples
     --------
-    >>> import os, tempfile
     >>> import numpy as np
     >>> from scikitplot.memmap import open_npy
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "table.npy")
-    >>> with open_npy(path, "w+", dtype="f4", shape=(0, 3)) as mm:
+    >>> with open_npy("table.npy", "w+", dtype="f4", shape=(0, 3)) as mm:
     ...     mm.append([[1, 2, 3], [4, 5, 6]])
-    >>> np.load(path)
+    >>> np.load("table.npy")
     array([[1., 2., 3.],
            [4., 5., 6.]], dtype=float32)
-    >>> with open_npy(path) as mm:
+    >>> with open_npy("table.npy") as mm:
     ...     mm.shape, mm.offset
     ((2, 3), 128)
-    >>> folder.cleanup()
     """
     how = parse_mode(mode)
     if access not in ACCESSES:
