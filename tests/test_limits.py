@@ -127,7 +127,7 @@ def test_a_file_system_without_mappings_is_named_as_the_reason(mode, leftovers):
     if not os.path.exists(setting):
         pytest.skip(f"needs {setting}")
     before = leftovers()
-    with pytest.raises(OSError, match=r'maps no file \(sysfs\).* open it with mode "c", or copy the file') as caught:
+    with pytest.raises(OSError, match=r"maps no file \(sysfs\): copy the file") as caught:
         MemMap.open(setting, mode)
     assert (caught.value.errno, caught.value.filename) == (errno.ENODEV, setting)
     assert leftovers() == before

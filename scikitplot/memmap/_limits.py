@@ -10,8 +10,10 @@ NO_MEMORY_ON_WINDOWS = (8, 14, 1455)  # ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMO
 INVALID_PARAMETER = 87  # the error of Windows for more than the address space
 NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
-NO_MAPPING = (
-    'The file system maps no file (sysfs), or only privately (FUSE, direct_io): open it with mode "c", or copy the file'
+NO_MAPPING = "The file system maps no file (sysfs): copy the file"
+NO_SHARED_MAPPING = (
+    "The file system has no shared mappings (FUSE with direct_io), which every mode that writes to the file needs: "
+    'mode "r" or "c" may do, or put the file elsewhere'
 )
 
 # user space of x86-64 with four-level page tables (others have more); 32-bit processes have at most 4 GiB
@@ -71,10 +73,10 @@ def is_out_of_memory(error: OSError, nbytes: int) -> bool:
     return code in NO_MEMORY_ON_WINDOWS or (code == INVALID_PARAMETER and nbytes >= ADDRESS_SPACE)
 
 
-def explain_memory(error: OSError, nbytes: int, path: str | None) -> OSError:
-    """Return the error to raise when mapping `nbytes` bytes failed."""
+def explain_memory(error: OSError, nbytes: int, path: str | None, writes: bool = True) -> OSError:
+    """Return the error to raise when mapping `nbytes` bytes, to write to them or not, failed."""
     if error.errno == errno.ENODEV:
-        return OSError(error.errno, NO_MAPPING, path)
+        return OSError(error.errno, NO_SHARED_MAPPING if writes else NO_MAPPING, path)
     if not is_out_of_memory(error, nbytes):
         return error
     return OSError(errno.ENOMEM, f"Cannot map {nbytes} bytes: {memory_limit(nbytes)}", path)

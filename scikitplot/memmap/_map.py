@@ -841,7 +841,7 @@ class MemMap(MapCore):
         (1, False)
         """
         runs = self._runs(rows)
-        file = self._region.reopen_file()
+        file = self._region.residency_file()
         flags = [self._region.residency(file, start, stop) for start, stop in runs]
         return np.frombuffer(bytearray().join(flags), dtype=np.bool_)
 

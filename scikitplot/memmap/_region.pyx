@@ -23,9 +23,9 @@ from ._guard cimport (
 from .libregion cimport (
     REGION_COPY, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM, REGION_READ, REGION_SEQUENTIAL, REGION_WRITE,
     region_access, region_advise, region_evict, region_file, region_file_info, region_flush, region_info,
-    region_intent, region_lock, region_map, region_map_anonymous, region_memory_create, region_memory_map,
-    region_memory_open, region_page_size, region_path_info, region_reads_huge_pages, region_request, region_residency,
-    region_resize, region_resize_anonymous, region_rewrite, region_unlock, region_unmap,
+    region_intent, region_knows_residency, region_lock, region_map, region_map_anonymous, region_memory_create,
+    region_memory_map, region_memory_open, region_page_size, region_path_info, region_reads_huge_pages, region_request,
+    region_residency, region_resize, region_resize_anonymous, region_rewrite, region_unlock, region_unmap,
 )
 
 import time
@@ -76,12 +76,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=after_fork_in_child)
 
 
-cdef int check_mapped(int code, Py_ssize_t nbytes, path) except -1:
+cdef int check_mapped(int code, Py_ssize_t nbytes, path, bint writes=True) except -1:
     """Raise the OSError for a mapping call that failed; if memory ran out, it names the limit."""
     try:
         return check(code, path)
     except OSError as error:
-        raise explain_memory(error, nbytes, path) from None
+        raise explain_memory(error, nbytes, path, writes) from None
 
 
 cdef bint yield_if_busy(Py_ssize_t found):
@@ -661,6 +661,13 @@ cdef class Region:
             release(self)
         self.check_write_back(code)
 
+    def residency_file(self):
+        """Return the file that `residency` needs, or None. FUSE drops the pages of a file when it is opened."""
+        cdef File file = self.file
+        if file is not None or self.path is None or region_knows_residency(encoded(self.path)):
+            return file
+        return self.reopen_file()
+
     def residency(self, File file, Py_ssize_t start, Py_ssize_t stop):
         """Return one byte per page of the non-empty range [start, stop): 1 if the page is resident."""
         cdef size_t page = region_page_size()
@@ -844,7 +851,8 @@ cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes):
     """
     cdef region_intent how = <region_intent><int>INTENTS.index(intent)
     cdef char *address
-    check_mapped(region_map(file.handle, how, offset, nbytes, <void **>&address), nbytes, file.path)
+    cdef int code = region_map(file.handle, how, offset, nbytes, <void **>&address)
+    check_mapped(code, nbytes, file.path, how == REGION_WRITE)
     cdef Region region = new_region(address, offset, nbytes, how)
     region.path = file.path
     region.last_info = file.last_info

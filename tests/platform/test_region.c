@@ -1457,6 +1457,18 @@ static void touched_pages_are_resident(void)
     }
 }
 
+static void residency_is_known_to_the_owner_of_a_file(void)
+{
+    const char *path = new_file(1);
+    CHECK(region_knows_residency(path));
+#ifdef __linux__
+    if (geteuid() == 0 && seteuid(65534) == 0) {
+        int known = region_knows_residency(path);
+        CHECK(seteuid(0) == 0 && !known);
+    }
+#endif
+}
+
 static void untouched_memory_is_not_resident(void)
 {
     unsigned char resident[4];
@@ -1566,6 +1578,7 @@ static const struct {
     TEST(rewriting_pages_keeps_the_file_and_what_is_around_the_map),
     TEST(evicting_anonymous_memory_keeps_its_stores),
     TEST(touched_pages_are_resident),
+    TEST(residency_is_known_to_the_owner_of_a_file),
     TEST(untouched_memory_is_not_resident),
     TEST(pages_can_be_locked_and_unlocked),
 };

@@ -145,6 +145,9 @@ int region_evict(region_file file, uint64_t offset, void *address, size_t size, 
 /* One byte per page that [address, address + size) meets: 1 if it is resident.  `file` (or REGION_NO_FILE) is asked
  * where the system does not answer for the mapping; EOPNOTSUPP if it does not answer for the file either. */
 int region_residency(region_file file, uint64_t offset, void *address, size_t size, unsigned char *resident);
+/* Whether the system answers for mappings of the file of this name, so that region_residency() needs no file.  FUSE drops
+ * the pages of a file when it is opened. */
+int region_knows_residency(const char *path);
 int region_lock(void *address, size_t size);
 int region_unlock(void *address, size_t size);
 

@@ -911,12 +911,12 @@ int region_evict(region_file file, uint64_t offset, void *address, size_t size, 
 
 #ifdef __linux__
 /* Linux answers mincore() truthfully only to users who own the file or may write to it; to others it answers "all". */
-static int mincore_is_truthful(int fd)
+static int mincore_is_truthful(int fd, const char *path)
 {
     struct stat st;
     uid_t user = geteuid();
-    return user == 0 || (fstat(fd, &st) == 0 && st.st_uid == user) ||
-           faccessat(fd, "", W_OK, AT_EMPTY_PATH | AT_EACCESS) == 0;
+    return user == 0 || (fstatat(fd, path, &st, AT_EMPTY_PATH) == 0 && st.st_uid == user) ||
+           faccessat(fd, path, W_OK, AT_EMPTY_PATH | AT_EACCESS) == 0;
 }
 
 /* How many blocks this thread had read from devices. */
@@ -963,6 +963,16 @@ done:
 }
 #endif
 
+int region_knows_residency(const char *path)
+{
+#ifdef __linux__
+    return mincore_is_truthful(AT_FDCWD, path);
+#else
+    (void)path;
+    return 1;
+#endif
+}
+
 int region_residency(region_file file, uint64_t offset, void *address, size_t size, unsigned char *resident)
 {
     if (!size) return 0;
@@ -971,7 +981,7 @@ int region_residency(region_file file, uint64_t offset, void *address, size_t si
     if (mincore(address, size, (void *)resident)) return errno;
     for (size_t i = 0; i < pages; i++) resident[i] &= 1;
 #ifdef __linux__
-    if (file != REGION_NO_FILE && !memchr(resident, 0, pages) && !mincore_is_truthful((int)file))
+    if (file != REGION_NO_FILE && !memchr(resident, 0, pages) && !mincore_is_truthful((int)file, ""))
         return ask_by_reading((int)file, offset & ~(uint64_t)page_mask(), pages, resident);
 #else
     (void)file;
