@@ -5,6 +5,7 @@ import gc
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -19,8 +20,11 @@ import numpy as np
 import pytest
 
 from scikitplot.memmap import MemMap, _files
+from scikitplot.memmap._limits import NO_SHARED_MAPPING
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `import real_data`, which --import-mode=importlib does not offer
+
+import file_system
 
 quiet = [hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile("dev", deadline=None, suppress_health_check=quiet)
@@ -56,7 +60,33 @@ PLATFORMS = {
         HAS_CONSUMERS and not EMULATOR and not SANITIZED,
         "needs the group consumers, which is installed on 64-bit Linux, with a GIL and no sanitizer, only",
     ),
+    "fuse": (
+        importlib.util.find_spec("mfusepy") is not None,
+        "needs mfusepy, with which tools/ci/file_systems.sh runs it",
+    ),
+    "images": (
+        shutil.which("mksquashfs") is not None and shutil.which("mkfs.erofs") is not None,
+        "needs mksquashfs and mkfs.erofs, with which tools/ci/file_systems.sh runs it",
+    ),
     "torch": (importlib.util.find_spec("torch") is not None, "needs torch, with which tools/ci/torch.sh runs it"),
+}
+
+# marker -> (whether the temporary folder's file system can, what the marked tests need)
+FILE_SYSTEMS = {
+    "maps_shared": (
+        file_system.maps_shared,
+        "the file system has no shared mappings, which modes that write to the file need",
+    ),
+    "keeps_pages": (file_system.keeps_pages, "the file system drops the pages of a file when it is opened"),
+    "reserves": (file_system.reserves, "the file system cannot reserve room, so zeros are written to new files"),
+    "tells_others": (
+        file_system.reads_without_waiting,
+        "the file system does not tell others than the owner of a file which of its pages are resident",
+    ),
+    "knows_replaced_files": (
+        file_system.knows_replaced_files,
+        "a file of the file system cannot be found for a moment while another one takes its name",
+    ),
 }
 
 # fixture or module -> why a test with it is not one that pytest-run-parallel may run many times at once
@@ -90,7 +120,7 @@ ALONE = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for marker, (_, need) in PLATFORMS.items():
+    for marker, (_, need) in (PLATFORMS | FILE_SYSTEMS).items():
         config.addinivalue_line("markers", f"{marker}: {need}")
     config.addinivalue_line("markers", "thread_unsafe(reason): is not run many times at once")
 
@@ -105,6 +135,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, (here, need) in PLATFORMS.items():
         if not here and item.get_closest_marker(marker):
             pytest.skip(need)
+    for marker, (can, lack) in FILE_SYSTEMS.items():
+        if item.get_closest_marker(marker) and not can():
+            pytest.skip(lack)
+
+
+@pytest.hookimpl(wrapper=True)
+def skip_without_shared_mappings() -> Iterator[object]:
+    """Skip a test that fails because a mode that writes to a file needs what this file system does not have."""
+    try:
+        return (yield)
+    except Exception as error:
+        if NO_SHARED_MAPPING not in str(error) or file_system.maps_shared():
+            raise
+    pytest.skip(FILE_SYSTEMS["maps_shared"][1])  # here, where the error with its frames is gone
+
+
+pytest_fixture_setup = pytest_runtest_call = skip_without_shared_mappings
 
 
 def pytest_collection_finish() -> None:
@@ -259,6 +306,11 @@ def require_mounts() -> None:
 
 
 @pytest.fixture
+def mounts() -> None:
+    require_mounts()
+
+
+@pytest.fixture
 def small_disk_of(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
     """Mount a file system of some kind and size ("16m"), and return its folder."""
     folder = tmp_path / "small"
@@ -269,7 +321,7 @@ def small_disk_of(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
         options = ["-t", kind, "-o", f"size={size}", kind]
         if kind not in ("tmpfs", "hugetlbfs"):
             image = tmp_path / "image"
-            make = ["mke2fs", "-q", "-t", kind, "-O", "^has_journal", "-m", "0", "-N", "16", image, size]
+            make = ["mke2fs", "-q", "-t", kind, "-O", "^has_journal", "-m", "0", "-N", "32", image, size]
             subprocess.run(make, check=True, env=os.environ | {"PATH": os.environ["PATH"] + ":/sbin:/usr/sbin"})
             options = ["-o", "loop", image]
         subprocess.run(["mount", *options, folder], check=True)

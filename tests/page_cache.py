@@ -14,7 +14,7 @@ PAGE = mmap.PAGESIZE
 
 def cached(path):
     """The numbers of the pages of a file that are in the page cache, asked without the package."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
         array = np.frombuffer(mapped, "u1")
         flags = np.zeros(-(-array.size // PAGE), "u1")
         failed = ctypes.CDLL(None, use_errno=True).mincore(

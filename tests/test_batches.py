@@ -147,6 +147,7 @@ def test_chunks_have_been_read_before_the_caller_touches_them(make_file):
 @pytest.mark.parametrize("how", [lambda mm, rows: mm.prefetch(rows, wait=True),
                                  lambda mm, rows: [len(chunk) for chunk in mm.iter_chunks(rows, nbytes=1_000_001)],
                                  lambda mm, rows: [len(chunk) for chunk in mm.iter_chunks(rows)]])  # fmt: skip
+@pytest.mark.keeps_pages
 def test_what_is_read_ahead_are_the_pages_of_the_rows_and_few_behind_them(make_file, how, start, stop):
     path = cold(make_file(bytes(32 << 20)))
     rows = set(range(start // PAGE, -(-stop // PAGE)))
@@ -316,6 +317,7 @@ with MemMap.open(sys.argv[2], dtype="<i8", shape=(-1, 512), access="random") as 
 """
 
 
+@pytest.mark.tells_others
 @pytest.mark.linux
 @pytest.mark.native
 def test_batches_read_ahead_in_a_file_of_another_user(run_unprivileged):

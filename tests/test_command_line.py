@@ -37,6 +37,7 @@ def test_every_command_prints_json(table, capsys, command):
     assert 0 <= found["resident"] <= found["pages"]
 
 
+@pytest.mark.keeps_pages
 @pytest.mark.linux
 def test_prefetch_reads_all_and_residency_says_so(table, capsys):
     assert main(["prefetch", table]) == 0

@@ -356,6 +356,7 @@ def test_a_table_is_pickled_by_reference(files, mode):
             assert {mm.mode for mm in other.maps} == {mode}
 
 
+@pytest.mark.maps_shared
 def test_tables_of_npy_files_members_and_memory_are_pickled(tmp_path):
     np.save(tmp_path / "a.npy", ROWS)
     np.savez(tmp_path / "b.npz", x=ROWS)

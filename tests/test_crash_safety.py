@@ -6,8 +6,9 @@ import pytest
 
 from scikitplot.memmap._file import File
 
-pytestmark = pytest.mark.linux
+pytestmark = [pytest.mark.linux, pytest.mark.maps_shared]
 
+REPLACE, W = (pytest.param(how, marks=pytest.mark.knows_replaced_files) for how in ("replace", "w+"))
 KILLS = int(os.environ.get("MEMMAP_KILLS", "30"))  # of each case
 
 
@@ -18,13 +19,13 @@ def test_a_killed_change_of_size_is_done_or_not_and_touches_no_old_row(run_progr
     assert run_program("programs/kill_resizing.py", KILLS, folder, how) == "done"
 
 
-@pytest.mark.parametrize("how", ["append", "resize", "replace"])
+@pytest.mark.parametrize("how", ["append", "resize", REPLACE])
 def test_np_load_reads_whole_rows_of_a_npy_file_at_any_moment_and_after_a_kill(run_program, tmp_path, how):
     assert run_program("programs/kill_npy.py", KILLS, tmp_path, how) == "done"
 
 
 @pytest.mark.parametrize("disk", ["here", "tmpfs"])
-@pytest.mark.parametrize("mode", ["w+", "x+"])
+@pytest.mark.parametrize("mode", [W, "x+"])
 def test_a_new_file_is_seen_whole_or_not_at_all_though_its_maker_is_killed(
     run_program, tmp_path, small_disk_of, mode, disk
 ):

@@ -75,6 +75,7 @@ def ends_by_sigbus(ends_by):
 # ------------------------------------------------------------------------------------------------------- truncation
 
 
+@pytest.mark.maps_shared
 def test_control_numpy_memmap_is_ended_by_a_truncation(ends_by_sigbus):
     ends_by_sigbus("""
 array = np.memmap("data.bin", "<f8", "r")
@@ -839,6 +840,7 @@ assert asyncio.run(main()) == "seen"
 """)
 
 
+@pytest.mark.maps_shared
 def test_a_map_is_revoked_while_a_thread_meets_its_lost_pages(survives):
     survives("""
 import gc, warnings; warnings.simplefilter("ignore", RuntimeWarning); gc.freeze()

@@ -191,6 +191,7 @@ def test_hard_links_do_not_follow(make_file, tmp_path):
     assert (tmp_path / "other").read_bytes() == b"old"
 
 
+@pytest.mark.knows_replaced_files
 @pytest.mark.replaces
 def test_name_is_taken_only_when_the_file_is_complete(make_file):
     """Whoever opens the name meanwhile gets the old file or the new one, never a part of one."""

@@ -194,6 +194,7 @@ ROWS = {
 }
 
 
+@pytest.mark.keeps_pages
 @pytest.mark.linux
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("row_nbytes", [PAGE, PAGE // 2 + 12])
@@ -265,6 +266,7 @@ def test_empty_and_0d_maps_have_no_page_too_many(make_file):
 # ------------------------------------------------------------------------------------------------------ residency
 
 
+@pytest.mark.keeps_pages
 @pytest.mark.linux
 @pytest.mark.parametrize("offset", [0, 1, PAGE - 1, PAGE, 3 * PAGE + 13])
 @pytest.mark.parametrize("start", [0, 7, 2 * PAGE + 1])
@@ -286,6 +288,7 @@ def test_windows_and_offsets_meet_the_pages_of_the_file(on_disk, offset, start):
         assert part.residency([PAGE, -1]).tolist() == [True, False]
 
 
+@pytest.mark.keeps_pages
 @pytest.mark.linux
 def test_residency_tells_which_pages_are_cached_and_touches_none(on_disk):
     pages = [0, 5, 6, 40, PAGES - 1]
@@ -320,6 +323,7 @@ def test_residency_of_anonymous_memory_tells_which_pages_were_written():
         assert np.flatnonzero(mm.residency()).tolist() == [3, PAGES - 1]
 
 
+@pytest.mark.tells_others
 @pytest.mark.linux
 @pytest.mark.skipif(sys.platform == "linux" and os.geteuid() != 0, reason="needs root, to make a file of another owner")
 @pytest.mark.usefixtures("on_disk")
@@ -397,15 +401,15 @@ def test_much_anonymous_memory_is_in_large_pages_unless_the_access_is_random(run
 
 
 @pytest.fixture
-def on_overlay(small_disk_of, tmp_path):
+def on_overlay(small_disk_of):
     """The path of a file on overlayfs, as in a container: its pages are those of a file in a folder below."""
-    merged = small_disk_of("tmpfs", "1m") / "merged"
-    merged.mkdir()
-    for name in ("lower", "upper", "work"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "lower" / "file").write_bytes(bytes(PAGES * PAGE))
-    cold(tmp_path / "lower" / "file")
-    layers = ",".join(f"{name}dir={tmp_path / name}" for name in ("lower", "upper", "work"))
+    disk = small_disk_of("ext4", "16m")
+    merged, *layers = (disk / name for name in ("merged", "lower", "upper", "work"))
+    for folder in (merged, *layers):
+        folder.mkdir()
+    (disk / "lower" / "file").write_bytes(bytes(PAGES * PAGE))
+    cold(disk / "lower" / "file")
+    layers = ",".join(f"{folder.name}dir={folder}" for folder in layers)
     subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", merged], check=True)
     yield merged / "file"
     subprocess.run(["umount", "--lazy", merged], check=True)
@@ -421,24 +425,9 @@ def test_evict_writes_back_and_drops_pages_of_overlayfs(on_overlay):
         assert (mm[...] == 7).all()
 
 
-RESIDENCY = """
-import os, sys
-from scikitplot.memmap import MemMap
-with open(sys.argv[1], "rb") as file, MemMap.open(file) as mm:
-    mm.evict()
-    os.setgroups([])
-    os.setresgid(65534, 65534, 65534)
-    os.setresuid(65534, 65534, 65534)
-    try:
-        print(mm.residency().any())
-    except OSError as error:
-        print(error.errno, error)
-"""
-
-
 @pytest.mark.linux
-def test_residency_that_the_system_does_not_tell_is_an_error(on_overlay, run_python):
-    said = run_python(RESIDENCY, on_overlay)
+def test_residency_that_the_system_does_not_tell_is_an_error(on_overlay, run_program):
+    said = run_program("programs/residency_for_nobody.py", on_overlay)
     assert said.startswith(f"{errno.EOPNOTSUPP} ")
     assert "tells only the owner of this file, and those who may write to it" in said
     assert str(on_overlay) in said

@@ -180,6 +180,7 @@ print(most, cached)
 """
 
 
+@pytest.mark.tells_others
 @pytest.mark.linux
 @pytest.mark.native
 @pytest.mark.unsanitized

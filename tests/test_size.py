@@ -455,6 +455,7 @@ def dirty_bytes(path):
     return 1024 * sum(int(size) for size in re.findall(r"^(?:Shared|Private)_Dirty:\s*(\d+) kB", entry, re.MULTILINE))
 
 
+@pytest.mark.maps_shared
 @pytest.mark.linux
 def test_flush_returns_when_nothing_waits_to_be_written_back(make_file):
     path = make_file(bytes(64 * PAGE))

@@ -38,6 +38,7 @@ STORES = {
 }
 
 
+@pytest.mark.reserves
 @pytest.mark.parametrize("store", STORES.values(), ids=list(STORES))
 @pytest.mark.parametrize("shape", [(-1,), (-1, 512)])
 @pytest.mark.linux
@@ -67,6 +68,7 @@ def test_a_file_that_is_not_in_memory_is_overwritten_without_being_read(table):
         assert np.array_equal(mm[...], ROWS[::-1])
 
 
+@pytest.mark.maps_shared
 @given(st.integers(0, 99), st.integers(0, ROWS.size - 25), st.integers(0, ROWS.size), st.booleans(), st.booleans())
 def test_a_large_store_is_what_it_is_in_numpy(table, offset, start, count, evict, by_bytes):
     expected = np.fromfile(table, "u1")
