@@ -7,13 +7,14 @@ import gc
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 import numpy as np
 
 from ._core import MapCore, as_indices, check_out
 from ._display import count, progress_bar
 from ._layout import at_least
+from ._lookup import Bounds, axis_of, into, positions
 from ._paging import check_rows
 from ._reading import FOLIO_NBYTES
 
@@ -248,15 +249,21 @@ class ConcatMap:
         indices: npt.ArrayLike,
         axis: SupportsIndex | None = None,
         out: _Array | None = None,
-        mode: Literal["raise", "wrap", "clip"] = "raise",
-    ) -> _Array:
-        """Do what `numpy.take` does; along axis 0 only the rows asked for are read. Parameters as there."""
-        along_rows = self.ndim == 1 if axis is None else operator.index(axis) in (0, -self.ndim)
-        if not along_rows or mode != "raise":
-            whole: Any = np.asarray(self)
-            taken: _Array = whole.take(indices, axis, out, mode)
-            return taken
-        return self.gather(indices, out)
+        mode: Bounds = "raise",
+    ) -> Any:
+        """Copy elements by index along an axis, as `MemMap.take` does. Parameters as there."""
+        self._check_open()
+        along = axis_of(axis, self.ndim)
+        if along == 0:
+            return self.gather(positions(indices, len(self), mode), out)
+        if along is not None:
+            return into(out, np.concatenate([mm.take(indices, along, mode=mode) for mm in self.maps]))
+        index = positions(indices, self.size, mode)
+        rows, rest = np.divmod(index.ravel(), max(self._row_nbytes // self.itemsize, 1))
+        taken = np.empty(index.size, self.dtype)
+        for mm, local, places in self._scattered(rows):
+            taken[places] = mm.take(local * (self._row_nbytes // self.itemsize) + rest[places])
+        return into(out, taken.reshape(index.shape))
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return "ConcatMap", *(mm.__dask_tokenize__() for mm in self.maps)

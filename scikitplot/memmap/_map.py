@@ -17,6 +17,7 @@ from ._core import MapCore, listed, own_methods
 from ._display import count, html, human_size, progress_bar
 from ._file import File
 from ._layout import Layout, Shape, as_tuple, end_of, is_number, resolve
+from ._lookup import Bounds, Side, searchsorted, take
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
 from ._origin import origin_of
 from ._paging import PAGE_SIZE, byte_runs, pages_of
@@ -470,6 +471,106 @@ class MemMap(MapCore):
         """
         order: Order = self.order if self.ndim < 2 else "F" if self.order == "C" else "C"
         return self._window((self.dtype, self.shape[::-1], self.strides[::-1], self.nbytes, self.offset, order), 0)
+
+    def take(
+        self,
+        indices: npt.ArrayLike,
+        axis: SupportsIndex | None = None,
+        out: npt.NDArray[Any] | None = None,
+        mode: Bounds = "raise",
+    ) -> Any:
+        """Copy elements by index along an axis, as `numpy.take` does, which calls this method.
+
+        Parameters
+        ----------
+        indices : array_like of int
+            Positions along `axis`, in any shape.
+        axis : int, optional
+            Default: the map as one dimension, in C order. Along axis 0 this is `gather`.
+        out : ndarray, optional
+            Array for the result, of its shape and the map's dtype.
+        mode : {"raise", "wrap", "clip"}, default "raise"
+            What to do with an index out of range: raise, count on from the other end, or take the nearest element.
+            With ``"clip"`` negative indices do not count from the end.
+
+        Returns
+        -------
+        ndarray or scalar
+            A copy, or `out` if it was given. Only pages with elements that were asked for are touched.
+
+        Raises
+        ------
+        IndexError
+            If an index is out of range and `mode` is ``"raise"``, or the axis is empty.
+        TypeError
+            If the indices are not integers, or `out` has another dtype.
+        ValueError
+            If the map is closed, `out` has another shape, or `mode` is unknown. `numpy.exceptions.AxisError`, which is
+            also an IndexError, if the map has no such axis.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous((3, 2), dtype="i4") as mm:
+        ...     mm[:] = [[0, 1], [2, 3], [4, 5]]
+        ...     print(np.take(mm, [2, 0], axis=0).tolist(), mm.take(1, axis=1), mm.take([5, 9], mode="clip"))
+        [[4, 5], [0, 1]] [1 3 5] [5 5]
+        """
+        return take(self, indices, axis, out, mode)
+
+    def searchsorted(
+        self,
+        values: npt.ArrayLike,
+        side: Side = "left",
+        sorter: npt.ArrayLike | None = None,
+        *,
+        field: str | None = None,
+    ) -> Any:
+        """Find where values stand in a sorted map, as `numpy.searchsorted` does, which calls this method.
+
+        Parameters
+        ----------
+        values : array_like
+            What to search for, in any shape. Many values in one call share the pages that they need.
+        side : {"left", "right"}, default "left"
+            Return the first suitable position, or the last.
+        sorter : array_like of int, optional
+            Rows in ascending order of what they hold, such as those of `numpy.argsort`; a map of them is not read as a
+            whole either.
+        field : str, optional
+            Field of a structured map that the map is sorted by.
+
+        Returns
+        -------
+        int or ndarray of int
+            Positions between 0 and ``len(mm)``, in the shape of `values`. Of a map that is not sorted: any.
+
+        Raises
+        ------
+        TypeError
+            If the values cannot be compared with those of the map, or `sorter` does not hold integers.
+        ValueError
+            If the map is closed or has another number of dimensions than one, a row of `sorter` is out of range, there
+            is no such field, or `side` is unknown.
+
+        Notes
+        -----
+        A bisection, whatever the byte order and the alignment. For each value it reads at most ``log2(pages) + 4``
+        pages of the map, without read-ahead, if an item is no larger than a page. With a `sorter`, whose rows may be
+        anywhere, it reads as many as it takes steps: ``log2(len(mm))``. `numpy.searchsorted` of ``mm[...]`` copies an
+        array that is unaligned or in another byte order first.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scikitplot.memmap import MemMap
+        >>> with MemMap.anonymous(4, dtype=[("key", ">u4"), ("value", "<f8")]) as table:
+        ...     table["key"][:] = [2, 3, 5, 7]
+        ...     print(table.searchsorted([5, 6], field="key"))
+        [2 3]
+        """
+        return searchsorted(self, values, side, sorter, field)
 
     def __getitems__(self, indices: npt.ArrayLike) -> npt.NDArray[Any]:
         return self.gather(indices)  # torch's DataLoader takes a map as a dataset, and reads each batch by one call

@@ -630,6 +630,14 @@ METHOD_CALLS = {
     "readinto_at": lambda f: ((f.number(), f.buffer()), {}),
     "write_at": lambda f: ((f.number(), f.buffer()), {}),
     "gather": lambda f: ((f.rows(),), f.some(out=lambda: f.either(f.new_rows, f.buffer))),
+    "take": lambda f: (
+        (f.rows(),),
+        f.some(axis=f.number, out=lambda: f.either(f.new_rows, f.buffer), mode=lambda: f.word("raise", "wrap", "clip")),
+    ),
+    "searchsorted": lambda f: (
+        (f.value(),),
+        f.some(side=lambda: f.word("left", "right"), sorter=f.rows, field=lambda: f.either(f.value, lambda: "a")),
+    ),
     "view": lambda f: ((f.dtype(),)[: f.random.randrange(2)], f.some(offset=f.number, shape=f.shape, order=f.order)),
     "window": lambda f: ((f.choose([None, f.number()]), f.choose([None, f.number()])), {}),
     "to_numpy": lambda f: ((), f.some(dtype=f.dtype, copy=lambda: f.choose([True, False, None, f.value()]))),
@@ -689,6 +697,8 @@ TOUCHING = [
     "readinto_at",
     "write_at",
     "gather",
+    "take",
+    "searchsorted",
     "__setitem__",
     "__contains__",
     "to_numpy",
