@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,42 @@ def test_evicted_pages_leave_the_process_and_the_cache(on_disk, mode):
 
 
 @pytest.mark.linux
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_evict_without_the_cache_leaves_pages_in_the_cache_and_none_in_the_process(path, mode):
+    with MemMap.open(path, mode) as mm:
+        total = int(mm[...].sum(dtype="u8"))
+        mm.evict(slice(PAGE, 2 * PAGE), cache=False)
+        assert mapping_field(path, "Rss") == f"{(PAGES - 1) * PAGE // 1024} kB"
+        mm.evict(cache=False)
+        assert mapping_field(path, "Rss") == "0 kB"
+        assert mm.residency().all()
+        assert len(cached(path)) == PAGES
+        assert int(mm[...].sum(dtype="u8")) == total
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_evict_without_the_cache_loses_no_store(path, make):
+    expected = np.random.default_rng(1).integers(0, 256, PAGES * PAGE, dtype="u1")
+    with make(path, PAGES * PAGE) as mm:
+        for rows in (None, slice(100, 5000), [0, PAGE + 1, -1]):
+            mm[:] = expected
+            mm.evict(rows, cache=False)
+            assert mm.read_at(0, mm.nbytes) == expected.tobytes()
+            expected += 1
+
+
+@pytest.mark.linux
+def test_evict_without_the_cache_leaves_a_copy_on_write_map_as_it_is(on_disk):
+    with MemMap.open(on_disk, "c") as mm:
+        mm[:PAGE] = 7
+        mm[...].sum()
+        before = mapping_field(on_disk, "Rss")
+        mm.evict(cache=False)
+        assert mapping_field(on_disk, "Rss") == before
+        assert len(cached(on_disk)) == PAGES
+
+
+@pytest.mark.linux
 def test_evicted_stores_leave_the_cache_as_well(on_disk):
     with MemMap.open(on_disk, "r+") as mm:
         mm[:] = 3
@@ -213,7 +250,7 @@ def test_evict_and_residency_mean_just_the_pages_that_rows_meet(on_disk, rows, r
 @pytest.mark.parametrize("rows", [[64], [-65], slice(0, 1)], ids=str)
 def test_rows_out_of_range_are_refused_but_slices_are_clipped(path, rows):
     with MemMap.open(path, shape=(PAGES, PAGE)) as mm:
-        for call in (mm.evict, mm.residency, mm.lock, mm.unlock, mm.flush):
+        for call in (mm.evict, partial(mm.evict, cache=False), mm.residency, mm.lock, mm.unlock, mm.flush):
             if isinstance(rows, slice):
                 call(slice(60, 1000))
             else:
@@ -229,7 +266,7 @@ def test_a_row_number_beyond_64_bits_is_out_of_range(path):
 @pytest.mark.parametrize("rows", [[1.5], [True, False], "a", [None]], ids=str)
 def test_rows_that_are_no_integers_are_refused(path, rows):
     with MemMap.open(path) as mm:
-        for call in (mm.evict, mm.residency, mm.lock, mm.unlock, mm.flush):
+        for call in (mm.evict, partial(mm.evict, cache=False), mm.residency, mm.lock, mm.unlock, mm.flush):
             with pytest.raises(TypeError, match="integers"):
                 call(rows)
 
@@ -237,7 +274,7 @@ def test_rows_that_are_no_integers_are_refused(path, rows):
 @pytest.mark.parametrize("rows", [slice(None), [0], []], ids=str)
 def test_rows_of_an_nd_fortran_map_are_refused_but_none_means_all(path, rows):
     with MemMap.open(path, "r+", shape=(PAGES, PAGE), order="F") as mm:
-        for call in (mm.evict, mm.residency, mm.lock, mm.unlock, mm.flush):
+        for call in (mm.evict, partial(mm.evict, cache=False), mm.residency, mm.lock, mm.unlock, mm.flush):
             with pytest.raises(ValueError, match=r"not contiguous: leave rows out, or use mm\.T"):
                 call(rows)
         assert mm.residency().size == PAGES

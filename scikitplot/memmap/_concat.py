@@ -296,10 +296,10 @@ class ConcatMap:
         finally:
             bar.close()
 
-    def evict(self, rows: Rows = None) -> None:
+    def evict(self, rows: Rows = None, *, cache: bool = True) -> None:
         """Release the memory of pages, as `MemMap.evict` does. Parameters as there."""
         for mm, local in self._split(rows):
-            mm.evict(local)
+            mm.evict(local, cache=cache)
 
     def residency(self, rows: Rows = None) -> npt.NDArray[np.bool_]:
         """Return which pages are resident, as `MemMap.residency` does, one file after another."""

@@ -800,7 +800,7 @@ class MemMap(MapCore):
         self._check_open()
         self._region.advise(access)
 
-    def evict(self, rows: Rows = None) -> None:
+    def evict(self, rows: Rows = None, *, cache: bool = True) -> None:
         """Release the memory of pages; what was written to them is kept.
 
         Pages of a file are dropped from this process and, on Linux, from the page cache, unless another process has
@@ -810,6 +810,10 @@ class MemMap(MapCore):
         ----------
         rows : None, slice or array_like of int
             Rows along axis 0; None for all.
+        cache : bool, default True
+            Drop the pages from the page cache, too. False: only this process's resident memory becomes smaller, and the
+            next touch finds the pages in the page cache. Of mode ``"c"`` that does nothing: no system can drop its
+            pages and be sure to keep what another thread writes to them meanwhile.
 
         Raises
         ------
@@ -829,7 +833,11 @@ class MemMap(MapCore):
         ...     int(mm[...].sum())
         8
         """
-        self._region.evict_pages(self._pages(rows), self._region.reopen_file())
+        pages = self._pages(rows)
+        if cache:
+            self._region.evict_pages(pages, self._region.reopen_file())
+        elif self._mode.name != "c":
+            self._region.evict_pages(pages, None)
 
     def prefetch(self, rows: Rows = None, *, wait: bool = False, progress: bool = False) -> None:
         """Start reading pages that are not resident, many at once.

@@ -642,7 +642,8 @@ METHOD_CALLS = {
     "window": lambda f: ((f.choose([None, f.number()]), f.choose([None, f.number()])), {}),
     "to_numpy": lambda f: ((), f.some(dtype=f.dtype, copy=lambda: f.choose([True, False, None, f.value()]))),
     **dict.fromkeys(["memoryview", "detach", "verify", "recover"], nothing),
-    **dict.fromkeys(["evict", "residency", "lock", "unlock"], rows_only),
+    **dict.fromkeys(["residency", "lock", "unlock"], rows_only),
+    "evict": lambda f: (rows_only(f)[0], f.some(cache=f.value)),
     "prefetch": lambda f: (rows_only(f)[0], f.some(wait=f.value, progress=lambda: False)),
     "iter_chunks": lambda f: (
         rows_only(f)[0],
