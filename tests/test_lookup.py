@@ -1,8 +1,6 @@
 """take and searchsorted: what NumPy returns, by touching only what is asked for."""
 
 import math
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from page_cache import PAGE, cached, cold
 
-from scikitplot.memmap import MemMap, concat
+from scikitplot.memmap import DamagedError, MemMap, concat
 
 # ----------------------------------------------------------------------------------------------------------- take
 
@@ -260,10 +258,14 @@ def test_a_sorter_on_disk_is_not_read_as_a_whole(make_file):
     assert len(cached(path)) <= math.log2(n) + 1
 
 
-def test_searchsorted_finds_out_that_the_file_was_cut():
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "data.bin")
-        np.arange(PAGE).tofile(path)
-        with pytest.raises(OSError, match="shorter|truncated"), MemMap.open(path, dtype="i8") as mm:
-            path.write_bytes(b"")
-            mm.searchsorted(PAGE)
+@pytest.mark.posix
+@pytest.mark.native
+@pytest.mark.unsanitized
+def test_take_and_searchsorted_find_out_that_the_file_was_cut(make_file):
+    for call in (lambda mm: mm.searchsorted(PAGE), lambda mm: mm.take([-1]), lambda mm: mm.take([7], mode="clip")):
+        path = make_file(np.arange(PAGE))
+        mm = MemMap.open(path, dtype="<i8")
+        path.write_bytes(b"")
+        with pytest.raises(DamagedError, match="the file was truncated while it was mapped"):
+            call(mm)
+        mm.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, get_args
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     _Array = npt.NDArray[Any]
     _Rows = npt.NDArray[np.int64]
 
-Bounds: TypeAlias = Literal["raise", "wrap", "clip"]
-Side: TypeAlias = Literal["left", "right"]
+Bounds = Literal["raise", "wrap", "clip"]
+Side = Literal["left", "right"]
 PIECE = 1 << 16  # values that are searched for together
 
 
