@@ -505,8 +505,8 @@ class MemMap(MapCore):
         TypeError
             If the indices are not integers, or `out` has another dtype.
         ValueError
-            If the map is closed, `out` has another shape, or `mode` is unknown. `numpy.exceptions.AxisError`, which is
-            also an IndexError, if the map has no such axis.
+            If the map is closed, `out` has another shape, or `mode` is unknown. ``numpy.exceptions.AxisError``, which
+            is also an IndexError, if the map has no such axis.
 
         Examples
         --------
