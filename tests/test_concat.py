@@ -138,6 +138,11 @@ def test_gather_refuses_what_take_does(table):
         table.gather(np.array([2**64 - 1], "u8"))
 
 
+def test_gather_of_an_index_that_is_broadcast(table):  # NumPy 2.0.0 crashes when it compares this with numbers below 0
+    rows = np.broadcast_to(np.uint8(1), (2, 3))
+    assert np.array_equal(table.gather(rows), np.take(np.asarray(table), rows, axis=0))
+
+
 class Recorder:
     """Stands in for a map, and records what is asked of it."""
 

@@ -15,6 +15,7 @@ from scikitplot.memmap import DamagedError, MemMap, concat
 
 TABLE = np.arange(60, dtype="<i4").reshape(5, 4, 3)
 AXES = [None, 0, 1, 2, -1, -3]
+BROADCAST = np.broadcast_to(np.uint8(1), (2, 3))  # NumPy 2.0.0 crashes when it compares this with numbers below 0
 
 
 @pytest.fixture(params=["C", "F", "unaligned", "concat"])
@@ -33,7 +34,7 @@ def table(request, make_file):
 
 @pytest.mark.parametrize("axis", AXES)
 @pytest.mark.parametrize("mode", ["raise", "wrap", "clip"])
-@pytest.mark.parametrize("indices", [1, [], [0, 2, -1], [[2, 1], [0, 0]], np.array([1, 2], ">u2")], ids=str)
+@pytest.mark.parametrize("indices", [1, [], [0, 2, -1], [[2, 1], [0, 0]], np.array([1, 2], ">u2"), BROADCAST], ids=str)
 def test_take_is_that_of_numpy_along_every_axis_in_every_mode(table, axis, mode, indices):
     expected = TABLE.take(indices, axis, mode=mode)
     for found in (table.take(indices, axis, mode=mode), np.take(table, indices, axis, mode=mode)):
@@ -50,6 +51,12 @@ def test_take_is_that_of_numpy_along_every_axis_in_every_mode(table, axis, mode,
 @pytest.mark.parametrize("indices", [[-100, 100, 59, 60, -61], np.array([250, 3], "u1")], ids=str)
 def test_take_wraps_or_clips_what_is_out_of_range(table, axis, mode, indices):
     assert np.array_equal(table.take(indices, axis, mode=mode), TABLE.take(indices, axis, mode=mode))
+
+
+def test_take_wraps_or_clips_numbers_beyond_int64(table):  # which NumPy takes for negative ones
+    huge = np.array([2**63 + 9, 2**64 - 1], "u8")
+    assert table.take(huge, mode="clip").tolist() == [59, 59]
+    assert table.take(huge, mode="wrap").tolist() == [(2**63 + 9) % 60, (2**64 - 1) % 60]
 
 
 @given(
@@ -88,6 +95,8 @@ def test_take_refuses_what_numpy_does(table):
     for axis, length in ((None, 60), (1, 4)):
         with pytest.raises(IndexError, match=f"index {length} is out of bounds for {length} elements"):
             table.take([0, length], axis)
+        with pytest.raises(IndexError, match=f"index {2**63 + 1} is out of bounds for {length} elements"):
+            table.take(np.array([0, 2**63 + 1], "u8"), axis)
         with pytest.raises(TypeError, match="Expected integers as indices, not float64"):
             table.take([0.5], axis)
         with pytest.raises(ValueError, match="Expected out to have the shape"):
@@ -239,8 +248,20 @@ def test_a_search_reads_at_most_a_page_for_each_halving_and_four(make_file, dtyp
 
 
 @pytest.mark.linux
+def test_a_search_of_100_million_packed_records_reads_few_pages(make_file):
+    dtype, n, tail = np.dtype(LAYOUTS["packed records"][0]), 10**8, 10**5
+    path = make_file(b"")
+    with MemMap.open(path, "w+", dtype=dtype, shape=n, sparse=True) as mm:  # keys 0, and at the end 1, 2, ...
+        mm["key"][-tail:] = 1 + np.arange(tail)
+    for value in (0, 1, tail // 3, tail, tail + 1):
+        with MemMap.open(cold(path), dtype=dtype) as mm:
+            assert mm.searchsorted(value, field="key") == (n - tail + value - 1 if value else 0)
+        assert len(cached(path)) <= math.log2(n * dtype.itemsize / PAGE) + 4
+
+
+@pytest.mark.linux
 def test_many_values_share_their_pages(make_file):
-    keys = np.arange(PAGES * PAGE // 8)
+    keys = np.arange(PAGES * PAGE // 8, dtype="i8")
     path = make_file(keys)
     values = np.random.default_rng(1).permutation(10_000) + 123_456
     with MemMap.open(cold(path), dtype="i8") as mm:
@@ -251,7 +272,8 @@ def test_many_values_share_their_pages(make_file):
 @pytest.mark.linux
 def test_a_sorter_on_disk_is_not_read_as_a_whole(make_file):
     n = PAGES * PAGE // 8
-    path, index = make_file(np.arange(n)[::-1], "data.bin"), make_file(np.arange(n)[::-1], "index.bin")
+    descending = np.arange(n, dtype="i8")[::-1]
+    path, index = make_file(descending, "data.bin"), make_file(descending, "index.bin")
     with MemMap.open(cold(path), dtype="i8") as mm, MemMap.open(cold(index), dtype="i8") as order:
         assert mm.searchsorted(n // 3, sorter=order) == n // 3
     assert len(cached(index)) <= math.log2(PAGES) + 4

@@ -333,7 +333,8 @@ def batches(
         Rows from the start of a run to the start of the next. Default: `length`.
     evict : bool, default False
         Keep at most 32 MiB of the maps resident in this process beside the batches, or `buffer_nbytes` with
-        ``shuffle="blocks"``. What is evicted stays in the page cache.
+        ``shuffle="blocks"``. What is evicted stays in the page cache. Pages of maps of mode ``"c"``, however, Linux
+        drops from the page cache as well, and only if the user owns the file or may write to it.
     progress : bool, default False
         Show a progress bar; needs tqdm.
 

@@ -14,7 +14,7 @@ import numpy as np
 from ._core import MapCore, as_indices, check_out
 from ._display import count, progress_bar
 from ._layout import at_least
-from ._lookup import Bounds, axis_of, into, positions
+from ._lookup import Bounds, as_int64, axis_of, into, positions
 from ._paging import check_rows
 from ._reading import FOLIO_NBYTES
 
@@ -216,11 +216,9 @@ class ConcatMap:
         self._check_open()
         rows = as_indices(indices)
         run = 1 if length is None else at_least("length", length, 1)
-        bad = (rows < -len(self)) | (rows > len(self) - run)
-        if not bad.any():
-            index = rows.astype(np.int64)
-            index[index < 0] += len(self)
-            bad = index > len(self) - run
+        index = as_int64(rows)
+        index = np.where(index < 0, index + len(self), index)
+        bad = (index < 0) | (index > len(self) - run)
         if bad.any():
             what = f"index {rows[bad].flat[0]}" + (f" with length {run}" if length is not None else "")
             raise IndexError(f"{what} is out of bounds for axis 0 with size {len(self)}")

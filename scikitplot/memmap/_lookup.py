@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, get_args
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from ._core import MapCore
+from ._core import MapCore, as_indices, check_out
 from ._modes import refuse
 from ._paging import PAGE_SIZE
 
@@ -29,39 +29,40 @@ def axis_of(axis: SupportsIndex | None, ndim: int) -> int | None:
     return along if ndim == 1 or (axis is not None and ndim) else None
 
 
+def as_int64(numbers: _Array) -> _Rows:
+    """Return integers as int64; those that are too large become its largest, which is out of range everywhere."""
+    # also because NumPy 2.0.0 crashes where small integers, broadcast from one, are compared with a large one
+    wide = numbers.astype(np.uint64 if numbers.dtype.kind == "u" else np.int64)
+    return np.minimum(wide, np.iinfo(np.int64).max).astype(np.int64)
+
+
 def positions(indices: npt.ArrayLike, length: int, mode: Bounds) -> _Rows:
     """Return indices of `numpy.take` as numbers in ``range(length)``."""
     if mode not in get_args(Bounds):
         refuse("mode", get_args(Bounds), mode)
     if isinstance(indices, MapCore):
         indices = indices.to_numpy(copy=True)  # a traceback could keep a view alive
-    numbers = np.asarray(indices)
-    if numbers.size == 0 and not isinstance(indices, np.ndarray):
-        numbers = numbers.astype(np.intp)  # an empty list has no dtype of its own
-    if numbers.dtype.kind not in "iub":
-        raise TypeError(f"Expected integers as indices, not {numbers.dtype}")
-    if mode != "raise":
-        if length == 0 and numbers.size:
-            raise IndexError("cannot do a non-empty take from an empty axis")
-        wide = numbers.astype(np.uint64 if numbers.dtype.kind == "u" else np.int64)
-        return (wide % max(length, 1) if mode == "wrap" else wide.clip(0, max(length - 1, 0))).astype(np.int64)
-    bad = (numbers < -length) | (numbers >= length)
+    numbers = as_indices(indices)
+    if mode != "raise" and length == 0 and numbers.size:
+        raise IndexError("cannot do a non-empty take from an empty axis")
+    if mode == "wrap":
+        unsigned = numbers.dtype.kind == "u"
+        return (numbers.astype(np.uint64 if unsigned else np.int64) % max(length, 1)).astype(np.int64)
+    index = as_int64(numbers)
+    if mode == "clip":
+        return index.clip(0, max(length - 1, 0))
+    index = np.where(index < 0, index + length, index)
+    bad = (index < 0) | (index >= length)
     if bad.any():
         raise IndexError(f"index {numbers[bad].flat[0]} is out of bounds for {length} elements")
-    index: _Rows = numbers.astype(np.int64)
-    return np.where(index < 0, index + length, index)
+    return index
 
 
 def into(out: _Array | None, taken: _Array) -> Any:
     """Return what was taken; copied to `out` if that was given, under the conditions of `gather`."""
     if out is None:
         return taken[()]
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"Expected out to be an ndarray, not {type(out).__name__}")
-    if out.dtype != taken.dtype:
-        raise TypeError(f"Expected out to have the dtype {taken.dtype}, not {out.dtype}")
-    if out.shape != taken.shape:
-        raise ValueError(f"Expected out to have the shape {taken.shape}, not {out.shape}")
+    check_out(out, taken.dtype, taken.shape)
     np.copyto(out, taken)
     return out
 

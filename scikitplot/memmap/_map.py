@@ -812,8 +812,8 @@ class MemMap(MapCore):
             Rows along axis 0; None for all.
         cache : bool, default True
             Drop the pages from the page cache, too. False: only this process's resident memory becomes smaller, and the
-            next touch finds the pages in the page cache. Of mode ``"c"`` that does nothing: no system can drop its
-            pages and be sure to keep what another thread writes to them meanwhile.
+            next touch finds the pages in the page cache. Of mode ``"c"`` that does nothing: no call of
+            POSIX drops its pages from the process alone and keeps what another thread writes to them meanwhile.
 
         Raises
         ------
