@@ -107,6 +107,7 @@ ALONE = {
     "test_threads": "starts threads of its own",
     "test_interop": "has one file for all threads",
     "test_lifetime": "closes maps, and counts who uses them",
+    "test_map_or_array": "measures what the whole process allocates",
     "test_npy": "has one file for all threads",
     "test_paging": "looks at what the system keeps in memory",
     "test_region": "counts who uses a map",
