@@ -1,4 +1,4 @@
-"""Sphinx configuration. It documents the installed package and fetches nothing from the network."""
+"""Sphinx configuration. It documents the installed package, and runs the examples of the gallery."""
 
 import re
 import subprocess
@@ -16,8 +16,11 @@ author = "scikit-plots developers"
 copyright = author
 release = version = installed_version(project)
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_design", "myst_parser"]
-exclude_patterns = ["_build", "_lanes.rst", "user_guide/_scenarios.rst"]
+extensions = [
+    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_design", "myst_parser",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "_lanes.rst", "user_guide/_scenarios.rst", "examples"]
 source_suffix = {".rst": "restructuredtext"}  # Markdown is only included
 suppress_warnings = ["myst.xref_missing"]  # links between files of the repository that are no pages
 default_role = "py:obj"
@@ -30,6 +33,15 @@ autosummary_generate = True
 autodoc_typehints = "none"  # the numpydoc sections give the types
 autodoc_class_signature = "separated"  # MemMap has no constructor to show
 numpydoc_show_class_members = False  # reference.rst lists them by subject
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": "/plot_",
+    "ignore_pattern": r"(?<!\w)(?!plot_)\w+\.py$",  # other pages show these
+    "show_memory": False,
+    "download_all_examples": False,
+}
 
 html_theme = "pydata_sphinx_theme"
 html_title = "scikitplot.memmap"

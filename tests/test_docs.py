@@ -53,10 +53,13 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def needs(name):
-    """What an example that imports more than NumPy is marked with."""
-    text = "".join(example.source for example in DOCSTRINGS[name].examples)
+def needs_of(text):
+    """What code that imports more than NumPy is marked with."""
     return pytest.mark.consumers if "matplotlib" in text else ()
+
+
+def needs(name):
+    return needs_of("".join(example.source for example in DOCSTRINGS[name].examples))
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=needs(name)) for name in DOCSTRINGS])
@@ -86,7 +89,10 @@ def test_the_readme_has_examples():
     assert len(examples_of(ROOT / "README.md").examples) >= 3
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(script, id=script.name, marks=needs_of(script.read_text(encoding="utf-8"))) for script in SCRIPTS],
+)
 def test_a_script_of_the_gallery_runs(script, tmp_path):
     environment = {**os.environ, "MPLBACKEND": "Agg"}
     done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
