@@ -4,6 +4,6 @@ import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
-from real_data import fetch
+from real_data import cache, fetch
 
-__all__ = ["fetch"]
+__all__ = ["cache", "fetch"]
