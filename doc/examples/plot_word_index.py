@@ -5,8 +5,8 @@ A dictionary on disk
 .. currentmodule:: scikitplot.memmap
 
 A file of records that are sorted by one field is a dictionary: `MemMap.searchsorted` finds keys in it, and reads only
-the pages on its way. Here the keys are the 400 000 words of `GloVe <https://nlp.stanford.edu/projects/glove>`__, and the
-values their vectors of 50 numbers. ``make demo`` downloads them.
+the pages on its way. Here the keys are the 400 000 words of `GloVe <https://nlp.stanford.edu/projects/glove>`__, and
+the values their vectors of 50 numbers. ``make demo`` downloads them.
 """
 
 import tempfile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, get_args
 
 import numpy as np
@@ -102,7 +103,7 @@ class _Column:
             if self.dtype.shape:
                 raise ValueError(f"Field {field!r} has no order: each of its values has the shape {self.dtype.shape}")
         self.is_in_memory = mm._region.info is None
-        self.requested = np.zeros(0, np.int64)  # pages
+        self.requested: Collection[tuple[int, int]] = ()  # pages of the last step
 
     def pages(self, rows: _Rows) -> tuple[_Rows, _Rows]:
         """Return the first and the last page of each value, counted from the start of the file."""
@@ -112,11 +113,12 @@ class _Column:
     def __getitem__(self, rows: _Rows) -> _Array:
         if not self.is_in_memory:  # else a page fault would read the pages around it as well
             first, last = self.pages(rows)
-            known = np.isin(first, self.requested) & np.isin(last, self.requested)
-            for row in rows[~known].tolist():
-                start = self.start + row * self.mm.itemsize
-                self.mm._region.request(start, start + self.dtype.itemsize)
-            self.requested = np.union1d(first, last)
+            row_of = dict(zip(zip(first.tolist(), last.tolist(), strict=True), rows.tolist(), strict=True))
+            for pages, row in row_of.items():
+                if pages not in self.requested:
+                    start = self.start + row * self.mm.itemsize
+                    self.mm._region.request(start, start + self.dtype.itemsize)
+            self.requested = row_of.keys()
         values: _Array = self.mm[rows] if self.field is None else self.mm[self.field][rows]
         self.mm._region.check_damage()
         return values
