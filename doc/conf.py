@@ -17,7 +17,11 @@ copyright = author
 release = version = installed_version(project)
 
 extensions = [
-    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_design", "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx_design",
+    "myst_parser",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_lanes.rst", "user_guide/_scenarios.rst", "examples"]
