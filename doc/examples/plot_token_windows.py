@@ -30,8 +30,9 @@ modules = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
 with path.open("wb") as file:
     for module in modules:
         text = np.frombuffer(module.read_bytes(), "u1")
-        tokens = np.where(text == ord("\n"), 0, np.where((text >= 32) & (text < 127), text - np.uint8(31), SYMBOLS - 1))
-        tokens.astype("<u2").tofile(file)
+        is_printable = (text >= 32) & (text < 127)
+        symbols = np.where(text == ord("\n"), 0, np.where(is_printable, text - np.uint8(31), SYMBOLS - 1))
+        symbols.astype("<u2").tofile(file)
 
 tokens = MemMap.open(path, dtype="<u2")
 print(f"{len(tokens):,} tokens of {len(modules)} modules")
@@ -43,8 +44,8 @@ LENGTH = 1024
 whole = (len(tokens) - 1) // LENGTH
 split = whole - whole // 10
 held_out = tokens.gather(LENGTH * np.arange(split, whole), length=LENGTH + 1).astype("i4")
-text = tokens.window(0, split * LENGTH + 1)
-epoch = batches(text, batch_size=64, length=LENGTH + 1, step=LENGTH, shuffle=True, seed=0)
+training = tokens.window(0, split * LENGTH + 1)
+epoch = batches(training, batch_size=64, length=LENGTH + 1, step=LENGTH, shuffle=True, seed=0)
 print(f"{len(epoch)} batches of 64 windows, {len(held_out)} windows held out")
 
 
@@ -92,7 +93,7 @@ ax.set(
 )
 ax.spines[["top", "right"]].set_visible(False)
 
-text.close()
+training.close()
 tokens.close()
 folder.cleanup()
 plt.show()
