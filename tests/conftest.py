@@ -105,6 +105,7 @@ ALONE = {
     "test_from_memmap": "replaces files that all threads would have",
     "test_faults": "meets lost pages in interpreters of its own",
     "test_threads": "starts threads of its own",
+    "test_holders": "closes maps, and counts who uses them",
     "test_interop": "has one file for all threads",
     "test_lifetime": "closes maps, and counts who uses them",
     "test_map_or_array": "measures what the whole process allocates",

@@ -305,7 +305,7 @@ def test_the_refusal_says_where_views_were_made_while_tracemalloc_is_tracing(mm)
         del dead
         other = MemMap.anonymous(8)
         others = other[1:]
-        made_at = rf"3 views are alive, made at .*test_lifetime\.py:{line} \(2\)\. "
+        made_at = rf"3 views are alive, held by .*, made at .*test_lifetime\.py:{line} \(2\)\. "
         with pytest.raises(BufferError, match=made_at) as caught:
             mm.close()
         assert str(caught.value).count(".py:") == 1  # neither dead views nor those of other maps

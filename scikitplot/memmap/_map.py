@@ -16,6 +16,7 @@ from . import _files, _interop, _sharing
 from ._core import MapCore, listed, own_methods
 from ._display import count, html, human_size, progress_bar
 from ._file import File
+from ._holders import holders
 from ._layout import Layout, Shape, as_tuple, end_of, is_number, resolve
 from ._lookup import Bounds, Side, searchsorted, take
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
@@ -605,8 +606,8 @@ class MemMap(MapCore):
         Raises
         ------
         BufferError
-            If views (arrays, memoryviews) or windows of the map are alive. The message counts them and, while
-            `tracemalloc` is tracing, says where they were made.
+            If views (arrays, memoryviews) or windows of the map are alive. The message counts them and
+            names variables that hold them; while `tracemalloc` is tracing, it says where they were made.
         OSError
             If the system does not unmap or replace the memory. The map stays open.
 
@@ -632,7 +633,9 @@ class MemMap(MapCore):
         if views == "refuse":
             if not (self._close() or self._collect_and_close()):
                 way_out = '; or hand the memory over with detach(), or revoke them with close(views="revoke").'
-                raise BufferError(f"Cannot close {self!r}: {self._users_alive(way_out)}")
+                alive = self._users_alive(way_out)
+                if not self._close():  # before Python 3.13 old snapshots of variables keep views until this search
+                    raise BufferError(f"Cannot close {self!r}: {alive}")
         elif views == "revoke":
             self._revoke()
         else:
@@ -654,16 +657,19 @@ class MemMap(MapCore):
         return " and ".join(counts) or "0 views"
 
     def _users_alive(self, way_out: str) -> str:
-        """Return the text of a BufferError: what is alive, where it was made, what to do."""
+        """Return the text of a BufferError: what is alive, who holds it, where it was made, what to do."""
         sites = self._region.lease_sites()
+        names = holders(self)
         alive = self._count_users()
         text = f"{alive} {'is' if alive in ('1 view', '1 window') else 'are'} alive"
+        if names:
+            text += f", held by {', '.join(names)}"
         if sites:
             text += f", made at {', '.join(sites[:5])}"
         text += f". Drop them (del), or copy what you keep (.copy()){way_out} "
         if getattr(sys, "last_value", None) is not None or sys.exc_info()[0] is not None:
             text += "A stored exception keeps the variables of its frames alive. "
-        if not sites:
+        if not sites and not names:
             text += "While tracemalloc is tracing, this message says where they were made."
         return text
 

@@ -261,6 +261,17 @@ cdef class Region:
         sites = tracemalloc.take_snapshot().filter_traces([only]).statistics("lineno")
         return [f"{site.traceback[0].filename}:{site.traceback[0].lineno} ({site.count})" for site in sites]
 
+    def has_lease(self, Lease taken not None):
+        """Return whether a lease keeps this region mapped: it is one on the region, or on a window of it."""
+        cdef Region region = taken.region
+        while region is not self and region.parent is not None:
+            region = region.parent.region
+        return region is self
+
+    def has_address(self, uintptr_t address):
+        """Return whether memory of the region is at an address."""
+        return address - <uintptr_t>self.address < <size_t>self.nbytes
+
     cpdef bint close(self) except -1:
         """Close the region if the owner is the only user. Return False if there are other users."""
         cdef Py_ssize_t state = USERS_CLOSING if self.parent is None else USERS_GONE  # a window unmaps nothing
