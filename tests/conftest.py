@@ -68,7 +68,11 @@ PLATFORMS = {
         shutil.which("mksquashfs") is not None and shutil.which("mkfs.erofs") is not None,
         "needs mksquashfs and mkfs.erofs, with which tools/ci/file_systems.sh runs it",
     ),
-    "torch": (importlib.util.find_spec("torch") is not None, "needs torch, with which tools/ci/torch.sh runs it"),
+    "torch": (importlib.util.find_spec("torch") is not None, "needs torch, with which tools/ci/consumers.sh runs it"),
+    "libraries": (
+        importlib.util.find_spec("duckdb") is not None,
+        "needs the group libraries, with which tools/ci/consumers.sh runs it",
+    ),
 }
 
 # marker -> (whether the temporary folder's file system can, what the marked tests need)

@@ -170,6 +170,187 @@ def test_arrow_refuses_what_has_no_rows_and_leaves_no_view(make_file):
     del caught
 
 
+RECORD = np.dtype(
+    [
+        ("flag", "?"),
+        ("big", ">i4"),
+        ("small", "<f2"),
+        ("wide", "<f8"),
+        ("word", "S5"),
+        ("text", ">U3"),
+        ("raw", "V3"),
+        ("day", "<M8[D]"),
+        ("week", "<M8[W]"),
+        ("time", ">M8[us]"),
+        ("took", "<m8[h]"),
+        ("pair", ">u2", (2, 3)),
+        ("inner", [("x", "u1"), ("y", ">f4")]),
+    ]
+)
+
+
+@pytest.fixture
+def records(make_file):
+    """A file of 1000 packed records, and what they are."""
+    array = np.zeros(1000, RECORD)
+    row = np.arange(1000)
+    array["flag"], array["big"], array["small"], array["wide"] = row % 2, -row, row / 4, row * 0.1
+    array["word"], array["text"] = row.astype("S5"), np.where(row % 2, "äö", "x")
+    array["raw"] = np.repeat(row.astype("u1"), 3).view("V3")
+    array["day"], array["week"], array["time"], array["took"] = row, row, row, row
+    array["time"][7] = "NaT"
+    array["pair"] = row[:, np.newaxis, np.newaxis] + np.arange(6).reshape(2, 3)
+    array["inner"]["x"], array["inner"]["y"] = row % 256, row
+    return make_file(array), array
+
+
+@pytest.mark.consumers
+def test_a_structured_map_is_a_table_with_a_column_for_each_field(records):
+    import pyarrow as pa
+
+    path, array = records
+    with MemMap.open(path, dtype=RECORD) as mm:
+        table = pa.table(mm)
+    assert mm.closed
+    assert table.column_names == list(RECORD.names)
+    types = [pa.bool_(), pa.int32(), pa.float16(), pa.float64(), pa.binary(), pa.string(), pa.binary(3)]
+    types += [pa.date32(), pa.date32(), pa.timestamp("us"), pa.duration("s")]
+    types += [pa.list_(pa.list_(pa.uint16(), 3), 2), pa.struct({"x": pa.uint8(), "y": pa.float32()})]
+    assert table.schema.types == types
+    for name in ("flag", "big", "small", "wide", "word", "text", "pair"):
+        assert table[name].to_pylist() == array[name].tolist(), name
+    assert table["raw"].to_pylist() == [bytes([i % 256] * 3) for i in range(1000)]
+    assert table["day"].to_pylist() == array["day"].tolist()
+    assert table["week"].to_pylist() == array["week"].astype("M8[D]").tolist()
+    assert table["time"].to_pylist() == array["time"].tolist()  # a NaT is a null
+    assert table["took"].to_pylist() == array["took"].tolist()
+    assert table["inner"].to_pylist() == [{"x": i % 256, "y": i} for i in range(1000)]
+
+
+@pytest.mark.consumers
+def test_an_arrow_array_of_records_is_of_structs(records):
+    import pyarrow
+
+    path, _ = records
+    with MemMap.open(path, dtype=RECORD) as mm:
+        array = pyarrow.array(mm)
+        assert pyarrow.Table.from_struct_array(array).equals(pyarrow.table(mm))
+    assert mm.closed
+
+
+@pytest.mark.consumers
+def test_a_table_is_streamed_in_bounded_memory_and_close_does_not_wait_for_it(make_file):
+    import pyarrow
+
+    record = np.dtype([("a", ">i8"), ("b", "<f4", 3)])
+    array = np.zeros(8_000_000, record)  # 160 MB
+    array["a"] = np.arange(len(array))
+    path, total = make_file(array), array["a"].sum()
+    del array
+    with MemMap.open(path, dtype=record) as mm:
+        before, most, rows, seen = pyarrow.total_allocated_bytes(), 0, 0, 0
+        for batch in pyarrow.RecordBatchReader.from_stream(mm):
+            most = max(most, batch.nbytes, pyarrow.total_allocated_bytes() - before)
+            rows += len(batch)
+            seen += batch["a"].to_numpy().sum()
+            assert mm._region.leases == 0
+        assert (rows, seen) == (mm.size, total)
+        assert most <= 1 << 24
+        reader = pyarrow.RecordBatchReader.from_stream(mm)
+        assert reader.read_next_batch().num_rows == (1 << 24) // record.itemsize
+    assert mm.closed
+    with pytest.raises(ValueError, match="MemMap is closed"):
+        reader.read_next_batch()
+
+
+@pytest.mark.libraries
+def test_polars_pandas_and_duckdb_take_a_table(records, make_file):
+    import duckdb
+    import pandas as pd
+    import polars as pl
+
+    path, array = records
+    with MemMap.open(path, dtype=RECORD) as mm:
+        for table in (pl.DataFrame(mm), pd.DataFrame.from_arrow(mm)):
+            assert list(table.columns) == list(RECORD.names)
+            assert (table["big"].sum(), table["text"][1]) == (array["big"].sum(), "äö")
+        assert pl.scan_arrow_c_stream(mm).filter(pl.col("flag")).collect().height == 500
+        assert pl.Series(mm).dtype.fields[1] == pl.Field("big", pl.Int32)
+    some = {name: RECORD.fields[name][0] for name in ("flag", "big", "text", "time", "pair", "inner")}
+    some = np.dtype({"names": list(some), "formats": list(some.values())})  # DuckDB has no float16
+    with MemMap.open(make_file(array[list(some.names)].astype(some)), dtype=some) as mm:
+        assert duckdb.sql("SELECT count(*), sum(big) FROM mm WHERE flag").fetchall() == [(500, -250000)]
+    with MemMap.open(path, dtype="<u2") as plain:
+        assert pl.Series(plain).to_numpy().tolist() == plain[...].tolist()
+        assert duckdb.sql("SELECT count(*) FROM plain").fetchall() == [(plain.size,)]
+
+
+@pytest.mark.linux
+@pytest.mark.consumers
+def test_streaming_a_table_keeps_little_of_it_in_this_process(run_python):
+    said = run_python("""
+import os, resource
+import numpy as np, pyarrow
+from scikitplot.memmap import MemMap
+record = np.dtype([("a", ">i8"), ("b", "<f4", 6)])
+with MemMap.open("big", "w+", dtype=record, shape=16_000_000, sparse=True) as mm:
+    mm[-1] = 1
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) >> 10
+with MemMap.open("big", dtype=record) as mm:  # 512 MB
+    most, before = 0, anonymous()
+    for batch in pyarrow.RecordBatchReader.from_stream(mm):
+        most = max(most, anonymous() - before)
+print(most)
+""")
+    assert int(said) < 150
+
+
+@pytest.mark.consumers
+@pytest.mark.parametrize(
+    "kind", ["<c8", "<M8[ps]", "<M8", "<m8[Y]", "<M8[Y]", pytest.param("longdouble", id="longdouble"), "bfloat16"]
+)
+def test_a_table_names_the_field_for_which_arrow_has_no_type(make_file, kind):
+    import ml_dtypes
+
+    dtype = getattr(ml_dtypes, kind, kind)
+    record = np.dtype([("good", "u1"), ("inner", [("bad", dtype)])])
+    with MemMap.open(make_file(bytes(record.itemsize)), dtype=record) as mm:
+        with pytest.raises(TypeError, match="field 'inner.bad', whose dtype is"):
+            mm.__arrow_c_stream__()
+        with pytest.raises(TypeError, match="field 'inner.bad', whose dtype is"):
+            mm.__arrow_array__()
+    assert mm.closed
+
+
+@pytest.mark.consumers
+def test_a_table_of_several_dimensions_has_lists_and_an_empty_one_its_columns(make_file):
+    import pyarrow as pa
+
+    record = np.dtype([("a", "<i2"), ("b", "<f4", 2)])
+    array = np.zeros((4, 3), record)
+    array["a"] = np.arange(12).reshape(4, 3)
+    with MemMap.open(make_file(array), dtype=record, shape=(-1, 3)) as mm:
+        table = pa.table(mm)
+        assert table["a"].to_pylist() == array["a"].tolist()
+        assert table["b"].type == pa.list_(pa.list_(pa.float32(), 2), 3)
+        with mm.window(2, 2) as none:
+            assert pa.table(none).schema == table.schema
+            assert pa.table(none).num_rows == 0
+    with MemMap.open(make_file(array), dtype=record, shape=()) as mm, pytest.raises(ValueError, match="no dimensions"):
+        mm.__arrow_c_stream__()
+
+
+def test_only_structured_maps_are_streams_and_only_others_are_arrays(make_file):
+    path = make_file(bytes(16))
+    with MemMap.open(path, dtype="f4") as plain, MemMap.open(path, dtype=[("a", "f4")]) as table:
+        assert hasattr(plain, "__arrow_c_array__")
+        assert not hasattr(plain, "__arrow_c_stream__")
+        assert not hasattr(table, "__arrow_c_array__")
+        assert hasattr(table, "__arrow_c_stream__")
+
+
 def test_a_dask_token_names_what_is_in_the_file(make_file):
     path = make_file(np.arange(6, dtype="f4"))
 

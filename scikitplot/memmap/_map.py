@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import sys
@@ -585,8 +586,23 @@ class MemMap(MapCore):
     def __arrow_array__(self, type: Any = None) -> Any:
         return _interop.arrow(self, type)
 
-    def __arrow_c_array__(self, requested_schema: Any = None) -> Any:
-        return _interop.arrow(self, finish=lambda rows: rows.__arrow_c_array__(requested_schema))
+    # Arrow's consumers take what has the attribute: a table is streamed, everything else is an array
+
+    @property
+    def __arrow_c_array__(self) -> Callable[..., Any]:
+        if self.dtype.names is not None:
+            raise AttributeError("A structured map has __arrow_c_stream__")
+        return functools.partial(_interop.arrow_capsules, self)
+
+    @property
+    def __arrow_c_stream__(self) -> Callable[..., Any]:
+        """A stream of record batches, each a copy of at most 16 MiB, with a column for each field.
+
+        The stream keeps no view of the map: `close` does not wait for it. To read on after that is an error.
+        """
+        if self.dtype.names is None:
+            raise AttributeError("Only structured maps have __arrow_c_stream__, others have __arrow_c_array__")
+        return functools.partial(_interop.arrow_stream, self)
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return _interop.dask_token(self)
@@ -667,6 +683,8 @@ class MemMap(MapCore):
         if sites:
             text += f", made at {', '.join(sites[:5])}"
         text += f". Drop them (del), or copy what you keep (.copy()){way_out} "
+        if shown := next((name for name in names if name.startswith("Out[")), ""):
+            text += f"In a notebook, %xdel _{shown[4:-1]} drops what was shown under all of its names. "
         if getattr(sys, "last_value", None) is not None or sys.exc_info()[0] is not None:
             text += "A stored exception keeps the variables of its frames alive. "
         if not sites and not names:
