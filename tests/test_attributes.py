@@ -1,5 +1,6 @@
 """The contract's promises about attributes."""
 
+import operator
 import os
 
 import numpy as np
@@ -120,9 +121,53 @@ def test_equality_is_identity(path):
         assert len({one, other, one}) == 2
 
 
-@pytest.mark.parametrize("name", ["__add__", "__neg__", "__array_ufunc__", "__array_function__", "sum", "copy"])
-def test_arithmetic_is_not_done_on_the_map_itself(name):
+@pytest.mark.parametrize("name", ["__array_ufunc__", "__array_function__", "__array_interface__", "sum", "copy"])
+def test_attributes_by_which_libraries_would_take_a_map_for_an_array_are_missing(name):
     assert not hasattr(MemMap, name)
+
+
+OPERATIONS = {
+    "mm + 1": lambda mm: mm + 1,
+    "1 - mm": lambda mm: 1 - mm,
+    "mm - array": lambda mm: mm - np.ones(3),
+    "mm @ array": lambda mm: mm @ np.ones(3),
+    "divmod": lambda mm: divmod(mm, 2),
+    "mm ** 2": lambda mm: mm**2,
+    "mm & 1": lambda mm: mm & 1,
+    "mm > 0": lambda mm: mm > 0,
+    "mm <= array": lambda mm: mm <= np.ones(3),
+    "-mm": lambda mm: -mm,
+    "abs": abs,
+    "mm += 1": lambda mm: operator.iadd(mm, 1),
+    "mm -= array": lambda mm: operator.isub(mm, np.ones(3)),
+    "mm //= 2": lambda mm: operator.ifloordiv(mm, 2),
+}
+
+
+@pytest.mark.parametrize("operate", OPERATIONS.values(), ids=OPERATIONS)
+def test_arithmetic_on_the_map_itself_says_use_the_array(operate):
+    with MemMap.anonymous(3, "i8") as mm, pytest.raises(TypeError, match=r"use mm\[...\]"):
+        operate(mm)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "astype", "copy", "reshape", "flags", "tobytes", "tolist"])
+def test_attributes_of_an_array_say_use_the_array(name):
+    with MemMap.anonymous(3) as mm:
+        assert not hasattr(mm, name)
+        assert name not in dir(mm)
+        with pytest.raises(AttributeError, match=rf"use mm\[...\].{name}"):
+            getattr(mm, name)
+        with pytest.raises(AttributeError, match="no attribute 'nosuch'$"):
+            mm.nosuch  # noqa: B018
+
+
+def test_an_array_does_arithmetic_with_a_map(path):
+    array = np.arange(100)
+    with MemMap.open(path) as mm:
+        assert np.array_equal(array + mm, 2 * array)
+        assert (array == mm).all()
+        array += mm
+        assert array[-1] == 198
 
 
 def test_map_takes_no_other_attributes(path):

@@ -200,3 +200,27 @@ def test_threads_read_and_write_their_own_parts(make_file):
     with MemMap.open(path, "r+") as mm:
         in_threads(work, 8)
     assert path.read_bytes() == b"".join(bytes([k + 1]) * SIZE for k in range(8))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["u1", "i1", "?", "<i2", ">f8", "S3", "<M8[s]", [("a", "u1"), ("b", ">f4")]], ids=str)
+def test_bytes_of_a_map_are_those_of_its_file(make_file, dtype, order):
+    dtype = np.dtype(dtype)
+    data = bytes(i % 2 for i in range(6 * dtype.itemsize))
+    path = make_file(data)
+    for shape in (-1, (2, 3), (1, 2, 3)):
+        with MemMap.open(path, dtype=dtype, shape=shape, order=order) as mm:
+            assert bytes(mm) == data
+        with pytest.raises(ValueError, match="MemMap is closed"):
+            bytes(mm)
+    with MemMap.open(path, dtype=dtype, shape=(), order=order) as mm:
+        assert bytes(mm) == data[: dtype.itemsize]
+
+
+@pytest.mark.parametrize("dtype", ["<u2", "<i4", ">i8", "<M8[s]", "<f4"])
+def test_bytearray_of_a_map_never_takes_numbers_for_bytes(make_file, dtype):
+    path = make_file(bytes(24))
+    with MemMap.open(path, dtype=dtype) as mm, pytest.raises(ValueError, match=r"its bytes are bytes\(mm\)"):
+        bytearray(mm)
+    with MemMap.open(make_file(b"abc")) as mm:
+        assert bytearray(mm) == b"abc"

@@ -41,7 +41,9 @@ def examples_of(page):
 
 
 def methods(cls):
-    return {name: getattr(cls, name) for name in dir(cls) if not name.startswith("_") and callable(getattr(cls, name))}
+    return {
+        name: getattr(cls, name) for name in dir(cls) if not name.startswith("_") and callable(getattr(cls, name, None))
+    }
 
 
 PUBLIC = {name: getattr(scikitplot.memmap, name) for name in scikitplot.memmap.__all__}

@@ -100,16 +100,6 @@ def test_a_subclass_comes_back_as_itself(path):
         assert type(again) is Sub
 
 
-def test_copies_are_maps_of_their_own(path):
-    with MemMap.open(path, "r+", dtype="<u2") as mm:
-        for make in (copy.copy, copy.deepcopy):
-            with make(mm) as again:
-                assert again is not mm
-                again[0] += 1
-                assert again[0] == mm[0]
-        assert not mm.closed
-
-
 # ----------------------------------------------------------------------------------------------- another process
 
 WORKER = """if True:
@@ -396,3 +386,51 @@ def test_nothing_that_pickles_show_is_a_descriptor_or_an_address(path):
         address = mm[...].__array_interface__["data"][0]
     assert str(address).encode() not in code
     assert address.to_bytes(8, "little") not in code
+
+
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_copy_is_another_map_of_the_same_file(path, mode):
+    with MemMap.open(path, mode, dtype="<u2", shape=(-1, 2), offset=4, order="F") as mm, copy.copy(mm) as other:
+        assert [getattr(other, name) for name in ATTRIBUTES] == [getattr(mm, name) for name in ATTRIBUTES]
+        assert other.mode == mode
+        assert not np.shares_memory(other[...], mm[...])
+        if mode == "r+":
+            other[3, 1] = 77
+            assert mm[3, 1] == 77
+    with pytest.raises(ValueError, match="MemMap is closed"):
+        copy.copy(mm)
+
+
+def test_copy_of_shared_memory_is_another_map_of_it():
+    with MemMap.anonymous(9, shared=True) as mm, copy.copy(mm) as other:
+        other[3] = 77
+        assert mm[3] == 77
+
+
+@pytest.mark.parametrize("make", [lambda path: MemMap.open(path, "c"), lambda _: MemMap.anonymous(9)])
+def test_copy_of_a_private_map_says_what_copies_it(path, make):
+    with make(path) as mm, pytest.raises(TypeError, match=r"use copy.deepcopy\(mm\)"):
+        copy.copy(mm)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("mode", ["r+", "c"])
+def test_deepcopy_of_a_writable_map_is_private_memory_with_its_contents(path, mode, order):
+    before = path.read_bytes()
+    with MemMap.open(path, mode, dtype=[("a", "<u2"), ("b", "<u2")], shape=(-1, 2), order=order) as mm:
+        if mode == "c":
+            mm[5] = (1, 2)
+        expected = mm[...].copy()
+        with copy.deepcopy({"table": mm})["table"] as other:
+            assert (other.path, other.shared, other.order, other.dtype) == (None, False, order, mm.dtype)
+            assert np.array_equal(other, expected)
+            other[...] = 0
+            assert np.array_equal(mm, expected)
+    assert path.read_bytes() == before
+    with pytest.raises(ValueError, match="MemMap is closed"):
+        copy.deepcopy(mm)
+
+
+def test_deepcopy_of_a_read_only_map_is_another_map_of_the_same_file(path):
+    with MemMap.open(path) as mm, copy.deepcopy(mm) as other:
+        assert (other.path, other.mode) == (mm.path, "r")

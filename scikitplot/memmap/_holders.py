@@ -24,7 +24,10 @@ from ._region import Lease
 MOST_NAMES = 8
 MOST_ITEMS = 10_000  # of a container
 MOST_BEHIND = 300  # objects behind a variable
-NO_HOLDERS = str, bytes, int, float, complex, type(None), types.ModuleType, types.CodeType, type, MapCore, np.ndarray
+NO_HOLDERS: tuple[type, ...] = (
+    *(str, bytes, int, float, complex, type(None)),
+    *(types.ModuleType, types.CodeType, type, MapCore, np.ndarray),
+)
 
 
 def holders(mm: MapCore) -> list[str]:

@@ -24,6 +24,7 @@ from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, re
 from ._origin import origin_of
 from ._paging import PAGE_SIZE, byte_runs, pages_of
 from ._reading import read_runs
+from ._refused import refuse_arithmetic
 from ._region import map_anonymous
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def open_maps() -> list[MemMap]:
     return [mm for mm in listed() if isinstance(mm, MemMap) and not mm.closed]
 
 
+@refuse_arithmetic
 @own_methods
 class MemMap(MapCore):
     r"""An array over a file or over anonymous memory. The system reads a page when the program first touches it.
@@ -574,6 +576,14 @@ class MemMap(MapCore):
         """
         return searchsorted(self, values, side, sorter, field)
 
+    def __bytes__(self) -> bytes:
+        return self.read_at(0, self.nbytes)
+
+    def __index__(self) -> int:
+        if self.ndim == 1 and self.itemsize > 1:  # bytearray(mm) would take small numbers for bytes
+            raise ValueError("A MemMap is no integer; its bytes are bytes(mm)")
+        raise TypeError("A MemMap is no integer: use mm[...]")
+
     def __getitems__(self, indices: npt.ArrayLike) -> npt.NDArray[Any]:
         return self.gather(indices)  # torch's DataLoader takes a map as a dataset, and reads each batch by one call
 
@@ -776,6 +786,27 @@ class MemMap(MapCore):
         self._region.abandon()
         if message and self._window_of is None:
             warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+
+    def __copy__(self) -> Self:
+        self._check_open()
+        if not self.shared:
+            raise TypeError("A private map is in no file that could be mapped again: use copy.deepcopy(mm)")
+        reopen, arguments = self.__reduce__()
+        copied: Self = reopen(*arguments)
+        return copied
+
+    def __deepcopy__(self, memo: object) -> Self:
+        if not self.writable:
+            return self.__copy__()
+        self._check_open()
+        copied = self.anonymous(self.shape, self.dtype, order=self.order)
+        try:
+            copied[...] = self
+            self._region.check_damage()
+        except BaseException:
+            copied.close(views="revoke")
+            raise
+        return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
         header = self._region.header

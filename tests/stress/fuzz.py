@@ -39,6 +39,7 @@ import numpy as np
 
 from scikitplot import memmap
 from scikitplot.memmap import DamagedError, MemMap
+from scikitplot.memmap._refused import OPERATORS, UNARY
 
 ROUND = 50_000  # calls
 PATIENCE = 120  # seconds that a call may take before it counts as a hang
@@ -656,7 +657,9 @@ METHOD_CALLS = {
     "append": lambda f: ((f.either(f.value, f.new_rows),), {}),
     "__getitems__": lambda f: ((f.rows(),), {}),
     "__dlpack__": lambda f: ((), f.some(stream=lambda: None)),
-    **dict.fromkeys(["__dlpack_device__", "__dask_tokenize__"], nothing),
+    **dict.fromkeys(["__dlpack_device__", "__dask_tokenize__", "__bytes__", "__copy__", "__index__"], nothing),
+    "__deepcopy__": lambda f: (({},), {}),
+    **{f"__{name}__": nothing if name in UNARY else one_thing for name in OPERATORS},
 }  # fmt: skip
 FUNCTION_CALLS = {
     "plot_residency": lambda f: ((f.either(f.map, f.value), unittest.mock.Mock()), {}),
@@ -685,12 +688,20 @@ FUNCTION_CALLS = {
     "DamagedError": lambda f: ([f.anything() for _ in range(f.random.randrange(4))], {}),
 }
 CLASS_METHODS = ["open", "from_memmap", "anonymous"]
-HOPELESS = ["__delitem__", "memoryview()", "index"]  # always an error
+HOPELESS = [
+    "__delitem__",
+    "memoryview()",
+    "index",
+    "__index__",
+    "+",
+    "<",
+    *(f"__{name}__" for name in OPERATORS),
+]  # always an error
 # not called: they are Python's, and do what a class or an object of any kind lets them do
 OF_PYTHON = {
     "__class__", "__new__", "__init__", "__init_subclass__", "__subclasshook__", "__getattribute__", "__setattr__",
     "__delattr__", "__doc__", "__module__", "__slots__", "__weakref__", "__pyx_vtable__",
-    "__arrow_array__", "__arrow_c_array__",  # pyarrow takes more address space than there is here
+    "__arrow_array__", "__arrow_c_array__", "__arrow_c_stream__",  # pyarrow takes more address space than there is here
 }  # fmt: skip
 # methods that raise themselves if they meet a lost page
 TOUCHING = [
@@ -709,7 +720,7 @@ TOUCHING = [
 
 
 def is_public(name):
-    return not name.startswith("_") or (name.startswith("__") and name not in OF_PYTHON)
+    return hasattr(MemMap, name) and (not name.startswith("_") or (name.startswith("__") and name not in OF_PYTHON))
 
 
 def attributes_of(cls):
