@@ -2,9 +2,11 @@
 
 import ctypes
 import os
+import pickle
 
 import numpy as np
 import pytest
+from page_cache import mapping_field
 
 from scikitplot.memmap import MemMap
 
@@ -401,3 +403,50 @@ def test_dask_computes_on_a_map_in_chunks(table):
         assert array.chunks == ((5, 5, 2), (5,))
         assert array.sum().compute(scheduler="synchronous") == np.arange(60).sum()
         del array
+
+
+DASK = {
+    "from_array": (lambda da, mm: da.from_array(mm), 1),
+    "chunks": (lambda da, mm: da.from_array(mm, chunks=(10_000, -1)), 1),
+    "asarray": (lambda da, mm: da.asarray(mm), 1),
+    "asanyarray": (lambda da, mm: da.asanyarray(mm), 1),
+    "array": (lambda da, mm: da.array(mm), 1),
+    "concatenate": (lambda da, mm: da.concatenate([mm, da.from_array(mm)]), 2),
+    "stack": (lambda da, mm: da.stack([mm, mm, mm]), 3),
+    "block": (lambda da, mm: da.block([[da.asarray(mm)], [da.asarray(mm)]]), 2),
+    "arithmetic": (lambda da, mm: da.from_array(mm) + mm, 2),
+}
+
+
+@pytest.mark.consumers
+@pytest.mark.parametrize(("make", "times"), DASK.values(), ids=DASK)
+def test_dask_takes_a_map_by_reference_and_reads_nothing_until_it_computes(make_file, make, times):
+    import dask.array as da
+
+    path = make_file(np.array([[0, 1, 2, 3]], "<f8"))
+    os.truncate(path, 1 << 26)
+    with MemMap.open(path, dtype="<f8", shape=(-1, 4)) as mm:
+        array = make(da, mm)
+        assert array.nbytes in (mm.nbytes, times * mm.nbytes)
+        assert len(pickle.dumps(array.__dask_graph__())) < 10_000
+        assert mapping_field(path, "Rss") == "0 kB"
+        assert array[..., :5, :].sum().compute(scheduler="synchronous") in (6, 12, 18)
+        del array
+    assert mm.closed
+
+
+@pytest.mark.consumers
+def test_dask_cuts_a_map_in_chunks_of_its_own_choice(make_file):
+    import dask
+    import dask.array as da
+
+    path = make_file()
+    os.truncate(path, 1 << 20)
+    with MemMap.open(path, dtype="<f8", shape=(-1, 16)) as mm, dask.config.set({"array.chunk-size": "100KiB"}):
+        array = da.from_array(mm, chunks="auto")
+        assert 10 <= array.npartitions <= 20
+        assert array.chunks[1] == (16,)  # whole rows
+        with dask.config.set(scheduler="threads"):
+            assert (array + 1).sum().compute() == mm.size
+        del array
+    assert mm.closed
