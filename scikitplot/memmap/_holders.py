@@ -24,8 +24,8 @@ from ._region import Lease
 MOST_NAMES = 8
 MOST_ITEMS = 10_000  # of a container
 MOST_BEHIND = 300  # objects behind a variable
-CONSTANTS = str, bytes, int, float, complex, types.NoneType, types.CodeType
-NO_HOLDERS: tuple[type, ...] = *CONSTANTS, types.ModuleType, type, np.ndarray, MapCore
+NO_HOLDERS: tuple[type, ...] = str, bytes, int, float, complex, types.NoneType, types.CodeType
+NO_HOLDERS += types.ModuleType, type, np.ndarray, MapCore
 
 
 def holders(mm: MapCore) -> list[str]:
