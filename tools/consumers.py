@@ -67,7 +67,7 @@ def in_joblib(joblib, x):
 
 
 def in_cluster(distributed, x):
-    with distributed.Client(n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
+    with distributed.Client(n_workers=1, threads_per_worker=1, dashboard_address=":0") as client:
         return client.submit(np.sum, x).result()
 
 
