@@ -262,8 +262,11 @@ QUOTA = """if True:
     mm = MemMap.open(path, "r+", dtype="<i4", shape=(-1, 4))
     before = open(path, "rb").read()
 
-    fallocate = 324 if ctypes.sizeof(ctypes.c_void_p) == 4 else {"x86_64": 285, "aarch64": 47}[platform.machine()]
-    lines = [(0x20, 0, 0, 0), (0x15, 0, 1, fallocate), (0x06, 0, 0, 0x50000 | errno.EDQUOT), (0x06, 0, 0, 0x7FFF0000)]
+    on_64_bits = {"x86_64": (285, 18), "aarch64": (47, 67)}
+    is_32 = ctypes.sizeof(ctypes.c_void_p) == 4
+    fallocate, pwrite = (324, 181) if is_32 else on_64_bits[platform.machine()]
+    lines = [(0x20, 0, 0, 0), (0x15, 1, 0, fallocate), (0x15, 0, 1, pwrite)]
+    lines += [(0x06, 0, 0, 0x50000 | errno.EDQUOT), (0x06, 0, 0, 0x7FFF0000)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
     filter = ctypes.create_string_buffer(struct.pack("HP", len(lines), ctypes.addressof(code)))
     libc = ctypes.CDLL(None, use_errno=True)

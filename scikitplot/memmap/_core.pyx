@@ -17,6 +17,7 @@ from cpython.object cimport PyObject, PyTypeObject, PyObject_GetItem, PyObject_S
 from cpython.ref cimport Py_INCREF
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport int64_t, uintptr_t
+from libc.string cimport memcpy
 
 from ._file cimport File
 from ._guard cimport FAULT_COPIES_ONLY, copy_bytes, fault_guard, rearm
@@ -31,10 +32,11 @@ from ._region cimport (
 
 import math
 import os
+import sys
 
 import numpy as np
 
-from ._layout import at_least, resolve
+from ._layout import as_tuple, at_least, resolve
 
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:
@@ -42,6 +44,12 @@ cdef extern from "Python.h":
     ctypedef struct PyMethodDescrObject:
         PyMethodDef *d_method
     object PyDescr_NewMethod(type, PyMethodDef *)
+
+cdef extern from *:
+    """
+    typedef SHARED(npy_intp *) shared_dims;
+    """
+    ctypedef cnp.npy_intp *shared_dims
 
 cdef extern from "numpy/arrayobject.h":
     object PyArray_NewFromDescr(
@@ -66,6 +74,8 @@ def listed():
 
 
 cdef object METHOD_DESCRIPTOR = type(str.join)
+
+ROOM = 1 << 30 if sys.maxsize > 1 << 32 else 0  # bytes, behind a map whose private pages cannot move while it has views
 
 cdef enum:
     LARGEST_SCALAR = 32     # bytes of the largest simple scalar: a complex of two long doubles
@@ -103,10 +113,11 @@ cdef MapCore over(type cls, Region region, tuple layout, mode, access):
     cdef int i
     self.dtype, shape, self.strides, _, self.offset, self.order = layout
     self.ndim_ = len(shape)
-    self.dims = <cnp.npy_intp *>PyMem_Malloc(max(2 * self.ndim_, 1) * sizeof(cnp.npy_intp))
-    if self.dims == NULL:
+    self.first_dims = <cnp.npy_intp *>PyMem_Malloc(max(2 * self.ndim_, 1) * sizeof(cnp.npy_intp))
+    if self.first_dims == NULL:
         raise MemoryError
-    self.steps = self.dims + self.ndim_
+    self.dims = self.first_dims
+    self.steps = self.first_dims + self.ndim_
     for i in range(self.ndim_):
         self.steps[i] = self.strides[i]
     self.flags = cnp.NPY_ARRAY_WRITEABLE if region.writable else 0
@@ -143,6 +154,8 @@ cdef class MapCore:
     cdef readonly object order
     cdef readonly MapCore _window_of
 
+    cdef public bint _is_inferred  # the first dimension follows from the size of the file: see `MemMap.refresh`
+
     # outside of `acquire` and `release`, threads without a GIL need a critical section for these
     cdef tuple now_shape
     cdef dict windows
@@ -150,8 +163,10 @@ cdef class MapCore:
     cdef int ndim_
     cdef int flags
     cdef bint simple_scalars
-    cdef cnp.npy_intp *dims
+    cdef shared_dims dims       # read before the address of the region: see `_extend`
     cdef cnp.npy_intp *steps
+    cdef cnp.npy_intp *first_dims
+    cdef list later_dims
 
     def _check_open(self):
         check_open(self)
@@ -159,9 +174,15 @@ cdef class MapCore:
     @staticmethod
     def _over_file(type cls not None, File file not None, dtype, shape, offset, order, mode, access):
         """Make a map, of a subclass: an array over an open file."""
+        if shape is not None:
+            shape = as_tuple(shape)
         cdef tuple layout = resolve(dtype, shape, order, offset, file.last_info.size, file.path or "the file")
         _, _, _, nbytes, start, _ = layout
-        return enlist(over(cls, map_file(file, mode.intent, start, nbytes), layout, mode, access))
+        cdef bint is_inferred = shape is None or shape[:1] == (-1,)
+        cdef Py_ssize_t room = nbytes + ROOM if is_inferred and mode.intent == "copy" else 0
+        cdef MapCore self = over(cls, map_file(file, mode.intent, start, nbytes, room), layout, mode, access)
+        self._is_inferred = is_inferred
+        return enlist(self)
 
     @staticmethod
     def _over(type cls not None, Region region not None, tuple layout not None, mode, access):
@@ -192,18 +213,48 @@ cdef class MapCore:
             self.dims[i] = shape[i]
         self.now_shape = shape
 
+    def _append(self, rows):
+        """Append to a file rows that need no conversion, unless views are alive; return whether that was done.
+
+        If not, the caller finds out why.
+        """
+        cdef Region region = self._region
+        cdef cnp.ndarray block
+        cdef cnp.npy_intp added = 1
+        cdef int i, axis
+        if not (type(rows) is cnp.ndarray and region.on_file and region.shared and region.writable
+                and region.header is None and self._window_of is None and (self.ndim_ == 1 or self.order == "C")):
+            return False
+        block = rows
+        axis = cnp.PyArray_NDIM(block) - self.ndim_ + 1  # 1 if it has several rows
+        if not ((axis == 0 or axis == 1) and cnp.PyArray_IS_C_CONTIGUOUS(block)
+                and (block.dtype is self.dtype or block.dtype == self.dtype)):
+            return False
+        if axis == 1:
+            added = cnp.PyArray_DIM(block, 0)
+        for i in range(1, self.ndim_):
+            if cnp.PyArray_DIM(block, i - 1 + axis) != self.dims[i]:
+                return False
+        if cnp.PyArray_NBYTES(block) == 0:
+            return False
+        with region.size_lock():
+            shape = (self.dims[0] + added, *self.now_shape[1:])
+            return self.change_size(shape, region.nbytes + cnp.PyArray_NBYTES(block), block)
+
     def _resize(self, tuple shape not None, Py_ssize_t nbytes, cnp.ndarray rows=None):
         """Change the size of region and map, unless views are alive; return whether that was done.
 
         `rows`, of the map's dtype and contiguous, are written to the end. The caller has the size lock.
         """
+        return self.change_size(shape, nbytes, rows)
+
+    cdef bint change_size(self, tuple shape, Py_ssize_t nbytes, cnp.ndarray rows) except -1:
         cdef Region region = self._region
+        cdef const char *source = NULL if rows is None else cnp.PyArray_BYTES(rows)
         cdef Py_ssize_t before = region.nbytes, added = 0 if rows is None else cnp.PyArray_NBYTES(rows)
         cdef bint done = False
         try:
-            done = region.resize(nbytes, region.sparse and rows is None)  # rows are written at once
-            if done and added:
-                copy(region.address + nbytes - added, cnp.PyArray_BYTES(rows), added)
+            done = region.resize(nbytes, region.sparse and rows is None, source, added)  # rows are written at once
             return done
         finally:
             # before any other thread can use the region, and also if it could not be made as it was after an error
@@ -213,6 +264,23 @@ cdef class MapCore:
             region.end_resize()
             if is_closed(region):  # Windows could map neither the new size nor the old one
                 unlist(self)
+
+    def _extend(self, tuple shape not None, Py_ssize_t nbytes, File file not None):
+        """Take in what was appended to the file. The caller has the size lock.
+
+        If the region moves while there are views, calls of other threads may be under way, too. They read `dims` first
+        and then the address, so there are new dims for the new address, and the old ones stay what they are.
+        """
+        cdef bytearray moved_dims = bytearray(self.ndim_ * sizeof(cnp.npy_intp))
+        cdef list older = self._region.older
+        self._region.extend(file, nbytes)
+        with cython.critical_section(self):
+            if self._region.older is not None and self._region.older is not older:
+                memcpy(<char *>moved_dims, self.dims, len(moved_dims))
+                self.later_dims = [*(self.later_dims or ()), moved_dims]
+                (<cnp.npy_intp *><char *>moved_dims)[0] = shape[0]
+                self.dims = <cnp.npy_intp *><char *>moved_dims
+            self.reshape(shape)
 
     def _close(self):
         """Close the region, unless views are alive; return whether it is closed."""
@@ -240,7 +308,7 @@ cdef class MapCore:
     def __dealloc__(self):
         if self._window_of is not None:
             self._window_of.windows.pop(<uintptr_t><void *>self, None)
-        PyMem_Free(self.dims)
+        PyMem_Free(self.first_dims)
 
     @property
     def closed(self):
@@ -322,7 +390,8 @@ cdef class MapCore:
 
     cdef object whole_view(self):
         cdef Lease taken = lease(self._region)
-        return array(self, taken, self.dtype, self._region.address, self.ndim_, self.dims, self.steps)
+        cdef cnp.npy_intp *shape = self.dims
+        return array(self, taken, self.dtype, self._region.address, self.ndim_, shape, self.steps)
 
     def _view(self, cnp.dtype dtype not None, tuple shape, tuple strides, Py_ssize_t nbytes, Py_ssize_t offset):
         """Return an array over `nbytes` bytes from `offset` on, in a layout that the caller has checked."""
@@ -345,6 +414,7 @@ cdef class MapCore:
         cdef cnp.npy_intp steps[MAX_NDIM]
         cdef Lease taken
         cdef tuple field
+        cdef cnp.npy_intp *shape
         cdef char *place
         cdef bint is_scalar
         cdef int ndim
@@ -358,8 +428,9 @@ cdef class MapCore:
                     return scalar
             else:
                 taken = lease(self._region)
+                shape = self.dims
                 place = self._region.address
-                ndim = locate(&index, self.ndim_, self.dims, self.steps, &place, dims, steps)
+                ndim = locate(&index, self.ndim_, shape, self.steps, &place, dims, steps)
                 if ndim >= 0:
                     view = array(self, taken, self.dtype, place, ndim, dims, steps)
                     if is_scalar:
@@ -369,8 +440,9 @@ cdef class MapCore:
             field = (<dict>self.dtype.fields).get(key)
             if field is not None:
                 taken = lease(self._region)
+                shape = self.dims
                 place = self._region.address + <Py_ssize_t>field[1]
-                return array(self, taken, field[0], place, self.ndim_, self.dims, self.steps)
+                return array(self, taken, field[0], place, self.ndim_, shape, self.steps)
         if type(key) is list and key and type(key[0]) is int:
             key = np.asarray(key)  # as NumPy has it
         if type(key) is np.ndarray and key.dtype.kind in "iu" and self.ndim_ > 0:
@@ -545,7 +617,7 @@ cdef class MapCore:
         cdef tuple shape = tuple([dims[i] for i in range(ndim)])
         check_out(out, self.dtype, shape)
         cdef const char *start = cnp.PyArray_BYTES(out)
-        cdef bint is_apart = (
+        cdef bint is_apart = self._region.older is None and (
             start + cnp.PyArray_NBYTES(out) <= self._region.address
             or start >= self._region.address + self._region.nbytes)
         return out if cnp.PyArray_ISCARRAY(out) and is_apart else np.empty(shape, self.dtype)
@@ -787,12 +859,14 @@ cdef inline void copy(char *target, const char *source, Py_ssize_t nbytes) noexc
 cdef inline object read_scalar(MapCore self, BasicIndex *index):
     """Return the item at an index of one integer per axis; None if an integer is out of range."""
     cdef char item[LARGEST_SCALAR]
+    cdef cnp.npy_intp *shape
     cdef char *place
     cdef Region region = self._region
     acquire(region)
     try:
+        shape = self.dims
         place = region.address
-        if not locate_scalar(index, self.dims, self.steps, &place):
+        if not locate_scalar(index, shape, self.steps, &place):
             return None
         if FAULT_COPIES_ONLY:
             copy_bytes(item, place, self.dtype.itemsize)
@@ -810,6 +884,7 @@ cdef inline bint assign(MapCore self, BasicIndex *index, value) except -1:
     cdef cnp.npy_intp dims[MAX_NDIM]
     cdef cnp.npy_intp steps[MAX_NDIM]
     cdef bint is_scalar = index.is_scalar and index.axes == self.ndim_
+    cdef cnp.npy_intp *shape
     cdef char *place
     cdef int ndim
     cdef cnp.ndarray part
@@ -821,13 +896,14 @@ cdef inline bint assign(MapCore self, BasicIndex *index, value) except -1:
     acquire(region)
     try:
         check_damage(region)
+        shape = self.dims
         place = region.address
         if is_scalar:
-            if not locate_scalar(index, self.dims, self.steps, &place):
+            if not locate_scalar(index, shape, self.steps, &place):
                 return False
             copy_bytes(place, item, self.dtype.itemsize)
             return True
-        ndim = locate(index, self.ndim_, self.dims, self.steps, &place, dims, steps)
+        ndim = locate(index, self.ndim_, shape, self.steps, &place, dims, steps)
         if ndim < 0:
             return False
         Py_INCREF(self.dtype)

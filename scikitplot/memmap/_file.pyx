@@ -10,7 +10,7 @@ from .libregion cimport (
     REGION_DEVICE, REGION_DIRECTORY, REGION_FIFO, REGION_GENERATED, REGION_NO_FILE, REGION_REGULAR, REGION_SOCKET,
     region_directory_sync, region_error_text, region_file, region_file_close, region_file_create,
     region_file_create_nameless, region_file_info, region_file_link, region_file_open, region_file_reopen,
-    region_file_resize, region_file_sync, region_file_write, region_info, region_kind, region_path_info,
+    region_file_read, region_file_resize, region_file_sync, region_file_write, region_info, region_kind, region_path_info,
 )
 
 from ._limits import explain_descriptors
@@ -199,6 +199,17 @@ cdef class File:
         check(code, self.path)
         if region_file_info(self.handle, &self.last_info):
             self.last_info.size = size  # the file has it, though the system does not say so
+
+    def read(self, uint64_t offset, Py_ssize_t size):
+        """Return bytes; fewer at the end of the file."""
+        cdef bytearray data = bytearray(size)
+        cdef char *raw = data
+        cdef size_t found = 0
+        cdef int code
+        with nogil:
+            code = region_file_read(self.handle, offset, raw, size, &found)
+        check(code, self.path)
+        return bytes(data[:found])
 
     def write(self, uint64_t offset, bytes data not None):
         """Write bytes. Those within a page stay old or become new if this process is killed meanwhile."""

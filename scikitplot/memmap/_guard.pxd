@@ -42,6 +42,8 @@ cdef class Guard:
         uint64_t offset) except -1
     cdef void pause(self) noexcept
     cdef void resume(self, void *address, size_t nbytes) noexcept
+    cdef int extend(self, size_t nbytes) noexcept
+    cdef int move(self, void *address, size_t nbytes, Guard old) noexcept
     cdef void unwatch(self) noexcept
     cdef int revoke(self, void *address, size_t nbytes, bint writable) noexcept nogil
     cdef int recover(self, File file) noexcept

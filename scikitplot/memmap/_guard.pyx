@@ -11,8 +11,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from ._file cimport File, check, encoded, handle_of
 from .libfault cimport (
     FAULT_IO, FAULT_NO_SPACE, FAULT_REVOKED, FAULT_STORED, FAULT_TRUNCATED, FAULT_UNKNOWN, FAULT_WRITTEN, fault_copy,
-    fault_damage, fault_describe, fault_guard, fault_install, fault_pause, fault_recover, fault_report, fault_resume,
-    fault_revoke, fault_run, fault_uninstall, fault_unwatch, fault_watch,
+    fault_damage, fault_describe, fault_extend, fault_guard, fault_install, fault_move, fault_pause, fault_recover,
+    fault_report, fault_resume, fault_revoke, fault_run, fault_uninstall, fault_unwatch, fault_watch,
 )
 from .libregion cimport region_file, region_info, region_intent
 
@@ -145,6 +145,23 @@ cdef class Guard:
         """Guard the mapping at its new address and size."""
         if self.entry != NULL:
             fault_resume(self.entry, address, nbytes)
+
+    cdef int extend(self, size_t nbytes) noexcept:
+        """Guard more of the mapping. Return 0, or an error code if pages were lost."""
+        return 0 if self.entry == NULL else fault_extend(self.entry, nbytes)
+
+    cdef int move(self, void *address, size_t nbytes, Guard old) noexcept:
+        """Guard a new mapping of the same bytes; `old` then guards the old one, and its damage counts as ours, too.
+
+        Return 0, or an error code if pages were lost or memory is short.
+        """
+        cdef int code
+        if self.entry == NULL:
+            return 0
+        code = fault_move(self.entry, address, nbytes, &old.entry)
+        if code == 0:
+            old.damage = fault_damage(old.entry)
+        return code
 
     cdef void unwatch(self) noexcept:
         """Stop guarding, because the mapping will be unmapped. Keep its damage."""

@@ -1210,9 +1210,10 @@ class MemMap(MapCore):
         file = self._region.file
         if file is not None and (size := file.info_now().size) != (end := self.offset + self.nbytes):
             after_rows = f". Rows that a killed append left behind are removed by os.truncate(path, {end})"
+            others = ". refresh() takes in what others appended" if self._is_inferred and size > end else ""
             raise ValueError(
-                f"The map ends at byte {end} of {self.path or 'its file'}, which has {size} bytes: "
-                f"only a map that ends with its file can change its size{after_rows if self._region.header else ''}"
+                f"The map ends at byte {end} of {self.path or 'its file'}, which has {size} bytes: only a map that ends "
+                f"with its file can change its size{others}{after_rows if self._region.header else ''}"
             )
 
     def _resize_to(self, shape: tuple[int, ...], rows: npt.NDArray[Any] | None = None) -> None:
@@ -1228,6 +1229,7 @@ class MemMap(MapCore):
                     gc.collect()
                     if not self._resize(shape, nbytes, rows):
                         self._check_open()
+                        self._check_ends_with_file()
                         raise BufferError(f"Cannot resize {self!r}: {self._users_alive('.')}")
         except OSError:
             if header is not None and self.shape != old_shape:  # the header could not be written
@@ -1260,12 +1262,78 @@ class MemMap(MapCore):
         ...     mm.shape, float(mm[-1, 0])
         ((3, 2), 5.0)
         """
+        if self._append(rows):
+            return
         self._check_resizable()
         if isinstance(rows, MapCore):
             rows = rows.to_numpy(copy=True)  # a traceback could keep a view alive
         block = self._as_rows(rows)
         with self._region.size_lock():
             self._resize_to((len(self) + len(block), *self.shape[1:]), block)
+
+    def refresh(self) -> int:
+        """Take in the rows that others have appended to the file since it was opened.
+
+        The first dimension becomes what the file holds now, in whole rows.
+
+        Returns
+        -------
+        int
+            The number of rows.
+
+        Raises
+        ------
+        ValueError
+            If the first dimension was not inferred from the file when it was opened (-1, or no shape), or the map is
+            closed, a window, anonymous memory, or in N-d Fortran order.
+        DamagedError
+            If the file has become shorter.
+        OSError
+            If the file was removed or replaced, or the system refuses to map more. The map is unchanged.
+        BufferError
+            With mode ``"c"``, if views are alive and the address space behind the map is taken: private changes cannot
+            be at two places.
+
+        Notes
+        -----
+        Views keep their shape and stay valid. Private changes of mode ``"c"`` stay.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from scikitplot.memmap import MemMap
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = os.path.join(folder.name, "log.f4")
+        >>> with MemMap.open(path, "x+", dtype="f4", shape=(0, 3)) as log:
+        ...     with MemMap.open(path, dtype="f4", shape=(-1, 3)) as mm:
+        ...         log.append([1, 2, 3])
+        ...         print(len(mm), mm.refresh(), mm[-1])
+        0 1 [1. 2. 3.]
+        >>> folder.cleanup()
+        """
+        self._check_open()
+        self._region.check_damage()
+        if self._window_of is not None:
+            raise ValueError("A window cannot be refreshed: refresh the map that it was made from")
+        if self._region.info is None:
+            raise ValueError("Anonymous memory cannot be refreshed: it has no file to which others could append")
+        self._check_rows_are_contiguous('open the file with order="C" and the shape reversed')
+        if not self._is_inferred:
+            raise ValueError(
+                f"{self!r} has a fixed shape: refresh needs a map whose first dimension was inferred when it was opened "
+                "(-1, or no shape)"
+            )
+        with self._region.size_lock():
+            self.verify()
+            with self._region.opened_file() as file:
+                header, row = self._region.header, self._row_nbytes
+                rows = sys.maxsize if header is None else header.rows_now(file)
+                rows = min(rows, (file.info_now().size - self.offset) // row)
+                if rows != len(self):
+                    self._extend((rows, *self.shape[1:]), rows * row, file)
+                if header is not None:
+                    header.rows = rows
+            return rows
 
     def _as_rows(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:
         """Return `rows` as an array of the map's dtype and row shape."""

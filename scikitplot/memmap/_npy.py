@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import os
 import re
@@ -139,18 +140,40 @@ class RowCount:
     """The number of rows in the header of a file, kept in step with the size of the file."""
 
     def __init__(self, header: Header) -> None:
+        self._header = header
         self._name = header.name
         self._raw = header.raw
-        self._rows = header.shape[0]
+        self.rows = header.shape[0]
         self._is_synced = False
         self._before = self._after = b""  # what surrounds the number
         for found in ROWS.finditer(header.raw):  # the names of fields are before the shape
             self._before, self._after = header.raw[: found.end(1)], header.raw[found.end() :].rstrip()
-        try:
-            other = Header.read(io.BytesIO(self._with(0)), header.name)
-        except ValueError:
-            other = None
-        self._is_known = other == header._replace(raw=self._with(0), shape=(0, *header.shape[1:]))
+
+    @functools.cached_property
+    def _is_known(self) -> bool:
+        """Whether the header is laid out as NumPy does it."""
+        return self._parse(self._with(0)) == 0
+
+    def _parse(self, raw: bytes) -> int | None:
+        """Return the number of rows in a header, None if it differs from ours in more than that."""
+        with contextlib.suppress(ValueError):
+            other = Header.read(io.BytesIO(raw), self._name)
+            if other == self._header._replace(raw=raw, shape=(*other.shape[:1], *self._header.shape[1:])):
+                return other.shape[0]
+        return None
+
+    def rows_now(self, file: File) -> int:
+        """Return the number of rows that the header in the file has."""
+        raw = b""
+        while raw != (raw := file.read(0, len(self._raw))):  # it may be written at this moment
+            pass
+        if raw == self._raw:
+            return self.rows
+        rows = self._parse(raw)
+        if rows is None:
+            raise OSError(errno.ESTALE, "Another array has taken the place of the one that is mapped", file.path)
+        self._raw = raw
+        return rows
 
     def _with(self, rows: int) -> bytes:
         """Return the header for a number of rows; a longer one if it has no room."""
@@ -178,7 +201,7 @@ class RowCount:
 
         So the file has all rows of its header at any moment. `numpy.load` ignores what follows them.
         """
-        old, new, grows = self._raw, self._with(rows), rows > self._rows
+        old, new, grows = self._raw, self._with(rows), rows > self.rows
         if not self._is_known:
             raise ValueError(f"{self._name} cannot change its size: its header is not laid out as NumPy does it")
         if len(new) != len(old):
@@ -196,7 +219,7 @@ class RowCount:
             raise
         if grows:
             self._write(file, new)
-        self._rows = rows
+        self.rows = rows
 
     @staticmethod
     def reopen(path: str, mode: str, *, offset: int, **layout: Any) -> MemMap:
@@ -355,6 +378,7 @@ def open_npy(
     if info is None or info.identity != identity:
         mm.close()
         raise OSError(errno.ESTALE, "Another file took its place while it was opened", name)
-    if how.writes_file and header.shape:
+    if end is None and header.shape:
         mm._region.header = RowCount(header)
+        mm._is_inferred = shape is None or as_tuple(shape)[:1] == (-1,)
     return mm

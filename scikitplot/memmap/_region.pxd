@@ -2,7 +2,7 @@ from libc.stdint cimport uint64_t, uintptr_t
 
 from ._file cimport File
 from ._guard cimport Guard, fault_word, may_need_rearm, rearm, shared_int
-from .libregion cimport region_access, region_info
+from .libregion cimport region_access, region_file, region_info
 
 
 cdef extern from "Python.h":
@@ -23,6 +23,7 @@ cdef extern from *:
 cdef extern from "_users.h":
     ctypedef unsigned int shared_unsigned
     ctypedef Py_ssize_t shared_size
+    ctypedef char *shared_address
     unsigned int shared_increment(shared_unsigned *number)
     ctypedef struct users_t:
         pass
@@ -36,6 +37,7 @@ cdef extern from "_users.h":
     Py_ssize_t USERS_GONE
     Py_ssize_t USERS_RESIZING
     Py_ssize_t USERS_CLOSING
+    Py_ssize_t USERS_MOVING
 
 
 cdef extern from *:
@@ -51,8 +53,10 @@ cdef str RESIZED  # an error message
 
 cdef class Region:
     # the mapping
-    cdef char *address
+    cdef shared_address address
     cdef readonly shared_size nbytes
+    cdef size_t room                # bytes mapped or set aside from `address` on: the map can grow so far in its place
+    cdef list older                 # `OldMapping`s that views may still use; None if there are none
     cdef readonly uint64_t offset   # of `address` in the file, in bytes
     cdef readonly bint writable
     cdef readonly bint shared
@@ -92,14 +96,20 @@ cdef class Region:
     cdef void forget_inherited_locks(self) noexcept
     cdef int raise_unusable(self, Py_ssize_t found) except -1
     cdef int raise_damaged(self) except -1
-    cdef int check_end(self, uint64_t size) except -1
+    cdef int check_end(self, uint64_t size, Py_ssize_t nbytes) except -1
     cdef int check_size_now(self) except -1
     cdef int unmap_memory(self) noexcept
     cdef void unmap(self) noexcept
     cdef void after_fork_in_child(self) noexcept
     cpdef bint close(self) except -1
-    cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1
+    cdef int resize(self, Py_ssize_t nbytes, bint sparse, const char *rows, Py_ssize_t added) except -1
+    cdef int resize_locked(self, Py_ssize_t nbytes, bint sparse, tuple kept, int *lock_code) noexcept
     cdef int resize_mapping(self, Py_ssize_t nbytes, bint sparse) noexcept
+    cdef int append(self, const char *rows, Py_ssize_t added, bint *ends_there, int *lock_code) except -1
+    cdef int extend(self, File file, Py_ssize_t nbytes) except -1
+    cdef int map_more(self, region_file file, Py_ssize_t nbytes, bint alone, int *lock_code) except -1
+    cdef void trim(self) noexcept
+    cdef void note_size(self, region_file file) noexcept
     cdef void end_resize(self) noexcept
     cdef void advise_from(self, region_access before) noexcept
     cdef int acquire_range(self, Py_ssize_t stop) except -1
@@ -111,6 +121,7 @@ cdef class Region:
     cdef int lock_run(self, tuple run) noexcept
     cdef int unlock_run(self, tuple run) noexcept
     cdef int relock(self) noexcept
+    cdef int lock_at(self, char *address) noexcept
     cdef int check_lock(self, int code, pages) except -1
 
 
@@ -119,7 +130,7 @@ cdef class Lease:
     cdef bint traced                # by tracemalloc
 
 
-cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes)
+cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, Py_ssize_t room=*)
 cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared)
 cpdef Region map_token(str token, uint64_t offset, Py_ssize_t nbytes)
 
@@ -147,7 +158,7 @@ cdef inline int check_damage(Region region) except -1:
 cdef inline bint is_closed(Region region) noexcept:
     """Return whether the owner has closed, abandoned or revoked the region."""
     cdef Py_ssize_t count = users_count(&region.users)
-    return count < USERS_OWNER and count != USERS_RESIZING
+    return count < USERS_OWNER and count != USERS_RESIZING and count != USERS_MOVING
 
 
 cdef inline Lease lease_unchecked(Region region):

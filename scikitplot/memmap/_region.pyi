@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from threading import RLock
 from typing import Any, final
 
@@ -31,6 +32,7 @@ class Region:
     @property
     def file(self) -> File | None: ...
     def reopen_file(self) -> File | None: ...
+    def opened_file(self) -> AbstractContextManager[File]: ...
     @property
     def reads_huge_pages(self) -> bool: ...
     @property

@@ -8,6 +8,7 @@ A window is a region over part of another one, on which it holds a lease. The re
 its windows. State that exists once per mapping, such as the locks, is on the root.
 """
 
+import contextlib
 import errno
 import os
 import sys
@@ -18,14 +19,16 @@ from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 
 from ._file cimport File, FileInfo, check, encoded, file_info, handle_of, is_only_thread
 from ._guard cimport (
-    FAULT_REVOKED, FAULT_TRUNCATED, FAULT_WRITTEN, Guard, fault_guard, read_byte, run_for_caller, write_same_byte,
+    FAULT_REVOKED, FAULT_TRUNCATED, FAULT_WRITTEN, Guard, copy_bytes, fault_guard, read_byte, run_for_caller,
+    write_same_byte,
 )
 from .libregion cimport (
     REGION_COPY, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM, REGION_READ, REGION_SEQUENTIAL, REGION_WRITE,
-    region_access, region_advise, region_evict, region_file, region_file_info, region_flush, region_info,
-    region_intent, region_knows_residency, region_lock, region_map, region_map_anonymous, region_memory_create,
-    region_memory_map, region_memory_open, region_page_size, region_path_info, region_reads_huge_pages, region_request,
-    region_residency, region_resize, region_resize_anonymous, region_rewrite, region_unlock, region_unmap,
+    region_access, region_advise, region_evict, region_file, region_file_append, region_file_info, region_file_resize,
+    region_flush, region_info, region_intent, region_knows_residency, region_lock, region_map, region_map_ahead,
+    region_map_anonymous, region_memory_create, region_memory_map, region_memory_open, region_page_size,
+    region_path_info, region_reads_huge_pages, region_request, region_residency, region_resize, region_resize_anonymous, region_rewrite,
+    region_take_changes, region_trim, region_unlock, region_unmap, region_use_room,
 )
 
 import time
@@ -41,6 +44,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     LONG_UNMAP = 1 << 22  # bytes; unmapping this much takes longer than releasing the GIL
+    LEAST_ROOM = 1 << 20  # bytes that are set aside for a map that grows; a larger one doubles
     PAGE_BLOCK = 512      # pages whose residency is asked for at a time
     FAILURE_COUNTERS = 1 << 16
 
@@ -112,7 +116,7 @@ cdef class Region:
     def __dealloc__(self):
         if self.address != NULL and self.parent is None:
             self.guard.unwatch()
-            region_unmap(self.address, self.nbytes)
+            region_unmap(self.address, self.room)
 
     def window(self, Py_ssize_t start, Py_ssize_t nbytes):
         """Return a region over part of this one. It counts its own users, and is one user of this region."""
@@ -126,7 +130,7 @@ cdef class Region:
         part.last_info = self.last_info
         part.on_file = self.on_file
         part.offset = self.offset + start
-        part.nbytes = nbytes
+        part.nbytes = part.room = nbytes
         part.writable = self.writable
         part.shared = self.shared
         part.token = self.token
@@ -161,6 +165,19 @@ cdef class Region:
             return None
         return file if file.info.identity == self.info.identity else None
 
+    @contextlib.contextmanager
+    def opened_file(self):
+        """Give the mapped file, opened again if needed. Raise OSError if its path leads to another file or to none."""
+        held = self.file
+        file = File.open(self.path, False) if held is None else held
+        try:
+            if file.info.identity != self.info.identity:
+                raise OSError(errno.ESTALE, REPLACED, self.path)
+            yield file
+        finally:
+            if held is None:
+                file.close()
+
     @property
     def reads_huge_pages(self):
         """Whether `read_file` is the way to read its file."""
@@ -187,7 +204,12 @@ cdef class Region:
     # ---- users
 
     cdef int raise_unusable(self, Py_ssize_t found) except -1:
-        """Raise the error for a count below USERS_OWNER."""
+        """Raise the error for a count below USERS_OWNER. While the region is being moved, wait, and acquire it."""
+        while found == USERS_MOVING:
+            time.sleep(0)
+            found = users_acquire(&self.users)
+            if found >= USERS_OWNER:
+                return 0
         name = self.path or "anonymous"
         if found == USERS_RESIZING:
             raise BufferError(f"MemMap is being resized by another thread: {name}")
@@ -200,10 +222,10 @@ cdef class Region:
         cdef int code
         self.guard.pause()
         if self.nbytes < LONG_UNMAP or is_only_thread():
-            code = region_unmap(self.address, self.nbytes)
+            code = region_unmap(self.address, self.room)
         else:
             with nogil:
-                code = region_unmap(self.address, self.nbytes)
+                code = region_unmap(self.address, self.room)
         if code == 0:
             self.address = NULL
         elif not self.damage[0]:
@@ -222,6 +244,7 @@ cdef class Region:
             self.advised = self.root().advised  # `access` still works on a closed window
         elif self.address != NULL:
             self.unmap_memory()  # if it fails, __dealloc__ tries again
+        self.older = None
         with cython.critical_section(self):  # another thread may be asking for the file
             self.parent = None
             file, memory = self.own_file, self.memory
@@ -305,6 +328,7 @@ cdef class Region:
         cdef int code = 0
         cdef bint first
         cdef File memory
+        cdef OldMapping old
         cdef object one_at_a_time = self.size_lock()  # Windows cannot replace the memory twice
         cdef Py_ssize_t found = users_acquire(&self.users)
         while yield_if_busy(found):
@@ -314,8 +338,11 @@ cdef class Region:
         try:
             with one_at_a_time:
                 if self.parent is None and not is_closed(self):
+                    self.trim()
                     with nogil:
                         code = self.guard.revoke(self.address, self.nbytes, self.writable)
+                    for old in self.older or ():
+                        code = code or old.guard.revoke(old.address, old.room, self.writable)
                 first = code == 0 and users_abandon(&self.users) >= USERS_OWNER
             if first and self.parent is None:
                 with cython.critical_section(self):
@@ -348,17 +375,19 @@ cdef class Region:
 
     def check_size(self, current_info):
         """Raise `DamagedError` if the file is too short for the mapping; `current_info()` returns its `FileInfo`."""
+        cdef Py_ssize_t nbytes
         acquire(self)  # keeps other threads from resizing it
         try:
-            self.check_end(current_info().size)
+            nbytes = self.nbytes  # first: it may grow together with the file
+            self.check_end(current_info().size, nbytes)
         finally:
             release(self)
 
-    cdef int check_end(self, uint64_t size) except -1:
-        """Raise `DamagedError` if a file of this size is too short for the mapping."""
+    cdef int check_end(self, uint64_t size, Py_ssize_t nbytes) except -1:
+        """Raise `DamagedError` if a file of this size is too short for so many bytes of the mapping."""
         first = max(size - <object>self.offset, 0)
-        if first < self.nbytes:
-            raise DamagedError(*explain(FAULT_TRUNCATED, self.path, first, self.nbytes))
+        if first < nbytes:
+            raise DamagedError(*explain(FAULT_TRUNCATED, self.path, first, nbytes))
         return 0
 
     cdef int check_size_now(self) except -1:
@@ -367,6 +396,7 @@ cdef class Region:
         cdef Region root
         cdef bytes name
         cdef const char *raw
+        cdef Py_ssize_t nbytes = self.nbytes  # before the size of the file, which may grow meanwhile
         cdef File file
         cdef int code
         if not self.on_file:
@@ -383,7 +413,7 @@ cdef class Region:
             with cython.critical_section(root):
                 mapped = root.last_info
             if code == 0 and info.device == mapped.device and info.inode == mapped.inode:
-                self.check_end(info.size)
+                self.check_end(info.size, nbytes)
         return 0
 
     def recover(self):
@@ -393,6 +423,7 @@ cdef class Region:
         """
         cdef Region root = self.root()
         cdef File file = self.file
+        cdef OldMapping old
         cdef int code = 0
         cdef bint unwritten = root.cured != root.failures[0] and root.writable and root.shared
         if not (self.damaged or unwritten):
@@ -411,6 +442,9 @@ cdef class Region:
             locked = root.locked
             acquire(self)
             try:
+                for old in root.older or ():  # first: its damage is the root's until that has recovered
+                    if old.guard.recover(file):
+                        self.raise_damaged()
                 if root.guard.recover(file):
                     self.raise_damaged()
                 if unwritten:
@@ -427,9 +461,13 @@ cdef class Region:
     def size_lock(self):
         """Return the lock that a thread holds while it changes the size, or the set of locked pages."""
         cdef Region root = self.root()
-        cdef object new = RLock()
+        cdef object new
         with cython.critical_section(root):
             root.forget_inherited_locks()
+            if root.size_lock_ is not None:
+                return root.size_lock_
+        new = RLock()
+        with cython.critical_section(root):
             if root.size_lock_ is None:
                 root.size_lock_ = new
             return root.size_lock_
@@ -441,28 +479,176 @@ cdef class Region:
             self.locked = ()
             self.size_lock_ = None
 
-    cdef int resize(self, Py_ssize_t nbytes, bint sparse) except -1:
-        """Resize the mapping and its file, which ends with it. The caller holds the size lock.
+    cdef int resize(self, Py_ssize_t nbytes, bint sparse, const char *rows, Py_ssize_t added) except -1:
+        """Resize the mapping and its file, which ends with it; `added` bytes of `rows` become the last ones.
 
-        Return 0 if the owner is not the only user. Otherwise the caller must call `end_resize`, also after an error;
-        until then no other thread can use the region.
+        The caller holds the size lock. Return 0 if the owner is not the only user, or the file has another size.
+        Otherwise the caller must call `end_resize`, also after an error; until then no other thread can use the region.
         """
         cdef Py_ssize_t before = self.nbytes
         cdef tuple locked = self.locked
-        cdef int code, lock_code
-        _, end = pages_of([(0, nbytes)], self.offset)[0]
-        cdef tuple kept = tuple(subtract(locked, [(end, sys.maxsize)]))  # without pages past the new end
+        cdef tuple kept = locked
+        cdef bint ends_there = True, is_appended = False
+        cdef int code = 0, lock_code = 0
+        if locked:
+            _, end = pages_of([(0, nbytes)], self.offset)[0]
+            kept = tuple(subtract(locked, [(end, sys.maxsize)]))  # without pages past the new end
         if users_claim(&self.users, USERS_RESIZING) != USERS_OWNER:
             return 0
         check_damage(self)
+        self.older = None  # nobody has views
+        if added and self.own_file is not None and not self.own_file.shares_position:  # O_APPEND, perhaps
+            code = self.append(rows, added, &ends_there, &lock_code)
+            is_appended = code != errno.EINVAL and code != errno.EFAULT  # hugetlbfs; a lost page of another map
+        if not ends_there:
+            return 0
+        if not is_appended:
+            code = self.resize_locked(nbytes, sparse, kept, &lock_code)
+        try:
+            check(code, self.path)
+        except OSError as error:
+            raise explain_space(
+                explain_memory(error, nbytes, self.path), self.offset + nbytes, self.path) from None
+        if nbytes > before:
+            self.check_lock(lock_code, locked)
+        if added and not is_appended:
+            if added < LONG_UNMAP:
+                copy_bytes(self.address + nbytes - added, rows, added)
+            else:
+                with nogil:
+                    copy_bytes(self.address + nbytes - added, rows, added)
+        return 1
+
+    cdef int append(self, const char *rows, Py_ssize_t added, bint *ends_there, int *lock_code) except -1:
+        """Write bytes behind the end of the file, and map them. Return 0 or the system's error code."""
+        cdef region_file handle = self.own_file.handle
+        cdef uint64_t end = self.offset + self.nbytes
+        cdef int code
+        with nogil:
+            code = region_file_append(handle, end, rows, added, ends_there)
+        if code or not ends_there[0]:
+            return code
+        with cython.critical_section(self):
+            self.last_info.size = end + added
+        try:
+            code = self.map_more(handle, self.nbytes + added, True, lock_code)
+        except MemoryError:
+            code = errno.ENOMEM
+        if code or lock_code[0]:
+            region_file_resize(handle, end, True)
+            self.note_size(handle)
+        return code
+
+    cdef int extend(self, File file, Py_ssize_t nbytes) except -1:
+        """Map more of the file, which has grown. The caller holds the size lock.
+
+        Views and calls in progress keep the memory that they have. Other threads wait for a moment at most.
+        """
+        cdef bint alone = users_claim(&self.users, USERS_MOVING) == USERS_OWNER
+        cdef tuple locked = self.locked
+        cdef int code, lock_code = 0
+        if not alone:
+            acquire(self)
+        try:
+            check_damage(self)
+            if alone:
+                self.older = None
+            self.check_end(self.offset + nbytes, self.nbytes)
+            if nbytes > self.nbytes:
+                code = self.map_more(file.handle, nbytes, alone, &lock_code)
+                if code == errno.EBUSY:
+                    raise BufferError(
+                        f"Cannot refresh a map of mode \"c\" while views of it are alive, with no room behind it in the "
+                        f"address space: {self.path}. Drop them (del), or copy what you keep (.copy())")
+                check_mapped(code, nbytes, self.path)
+                self.check_lock(lock_code, locked)
+            self.note_size(file.handle)
+        finally:
+            if alone:
+                users_set(&self.users, USERS_OWNER)
+            else:
+                release(self)
+        return 0
+
+    cdef int map_more(self, region_file file, Py_ssize_t nbytes, bint alone, int *lock_code) except -1:
+        """Map more of a file that has grown, at the same address or at a new one. Return 0 or the system's error code.
+
+        Unless `alone`, old memory stays mapped. EBUSY: it would have to go, for the sake of private changes.
+        """
+        cdef region_intent intent = REGION_READ if not self.writable else REGION_WRITE if self.shared else REGION_COPY
+        cdef size_t room = nbytes + min(max(nbytes, <Py_ssize_t>LEAST_ROOM), sys.maxsize - nbytes), old_room = self.room
+        cdef char *old_address = self.address
+        cdef char *address
+        cdef OldMapping old
+        cdef int code
+        if <size_t>nbytes <= old_room:
+            code = region_use_room(file, intent, self.offset, old_address, self.nbytes, nbytes)
+            if code == 0:
+                code = self.guard.extend(nbytes)
+            if code == 0:
+                self.nbytes = nbytes
+            return code
+        alone = alone or self.nbytes == 0
+        if intent == REGION_COPY and not alone:
+            return errno.EBUSY
+        old = OldMapping.__new__(OldMapping)
+        old.guard = Guard.__new__(Guard)
+        older = [*(self.older or ()), old]
+        code = region_map_ahead(file, intent, self.offset, nbytes, &room, <void **>&address)
+        if code:
+            return code
+        if self.locked:
+            region_unlock(old_address, self.nbytes)  # else they count twice against the limit
+            lock_code[0] = self.lock_at(address)
+        if lock_code[0] == 0 and not alone:
+            code = self.guard.move(address, nbytes, old.guard)
+        elif lock_code[0] == 0:
+            self.guard.pause()
+            if intent == REGION_COPY:
+                code = region_take_changes(file, self.offset, old_address, self.nbytes, address, nbytes)
+            if code:
+                self.guard.resume(old_address, self.nbytes)
+            else:
+                self.guard.resume(address, nbytes)
+        if code or lock_code[0]:
+            region_unmap(address, room)
+            self.relock()
+            return code
+        old.address, old.room = old_address, old_room
+        self.address = address  # first: a thread that sees the new size sees this, too
+        self.room = room
+        self.advise_from(REGION_NORMAL)
+        self.nbytes = nbytes
+        if not alone or old.unmap():
+            self.older = older
+        return 0
+
+    cdef void trim(self) noexcept:
+        """Give the room behind the region back."""
+        if self.room > <size_t>self.nbytes and region_trim(self.room, self.nbytes, <void **>&self.address) == 0:
+            self.room = self.nbytes
+
+    cdef void note_size(self, region_file file) noexcept:
+        """Note the size of the file, and when it was modified."""
+        cdef region_info now
+        if region_file_info(file, &now) == 0:  # of a file that was renamed, Wine no longer knows the device
+            with cython.critical_section(self):
+                self.last_info.size, self.last_info.mtime_ns = now.size, now.mtime_ns
+
+    cdef int resize_locked(self, Py_ssize_t nbytes, bint sparse, tuple kept, int *lock_code) noexcept:
+        """Resize the mapping and its file, and lock the pages again that are `kept`. Return 0 or an error code."""
+        cdef Py_ssize_t before = self.nbytes
+        cdef tuple locked = self.locked
+        cdef int code
         self.guard.pause()
         if locked and nbytes > before:
             region_unlock(self.address, before)  # while mremap moves locked pages, they count twice against the limit
+        self.trim()
         code = self.resize_mapping(nbytes, sparse)
         if code == 0:
             self.locked = kept
-        lock_code = self.relock()
-        if lock_code:
+        lock_code[0] = self.relock()
+        if lock_code[0]:
             if code == 0 and nbytes > before:  # undo the growth
                 self.resize_mapping(before, True)
             self.locked = locked
@@ -472,14 +658,7 @@ cdef class Region:
             self.damage = &self.guard.kept_damage
         else:
             self.guard.resume(self.address, self.nbytes)
-        try:
-            check(code, self.path)
-        except OSError as error:
-            raise explain_space(
-                explain_memory(error, nbytes, self.path), self.offset + nbytes, self.path) from None
-        if nbytes > before:
-            self.check_lock(lock_code, locked)
-        return 1
+        return code
 
     cdef int resize_mapping(self, Py_ssize_t nbytes, bint sparse) noexcept:
         """Resize the mapping and its file. Return 0 or the system's error code; `address` is NULL if it is lost."""
@@ -499,6 +678,7 @@ cdef class Region:
             self.last_info = info
         if code == 0:
             self.nbytes = nbytes
+            self.room = nbytes
             self.advise_from(REGION_NORMAL)
         return code
 
@@ -510,7 +690,7 @@ cdef class Region:
     def cut(self, Py_ssize_t nbytes):
         """Cut off the end of the region, and of the file that ends with it."""
         try:
-            if not self.resize(nbytes, True):
+            if not self.resize(nbytes, True, NULL, 0):
                 raise BufferError(f"Cannot cut off the end of a map that another thread uses: {self.path}")
         finally:
             self.end_resize()
@@ -619,7 +799,7 @@ cdef class Region:
     cdef void advise_from(self, region_access before) noexcept:
         """Give the whole mapping its access intent, in the place of another."""
         if self.advised != before:
-            region_advise(self.address, self.nbytes, not self.on_file, before, <region_access>self.advised)
+            region_advise(self.address, self.room, not self.on_file, before, <region_access>self.advised)
 
     def request(self, Py_ssize_t start, Py_ssize_t stop):
         """Start reading the pages that are not resident."""
@@ -776,6 +956,17 @@ cdef class Region:
                 first_code = first_code or code
         return first_code
 
+    cdef int lock_at(self, char *address) noexcept:
+        """Lock the pages in `locked` in another mapping of the same bytes. Return 0 or the first error code."""
+        cdef Py_ssize_t start, stop
+        cdef int code
+        for run in self.locked:
+            self.find_bytes(run, &start, &stop)
+            code = region_lock(address + start, stop - start)
+            if code:
+                return code
+        return 0
+
     cdef int check_lock(self, int code, pages) except -1:
         """Raise the OSError, with the limit, for page runs that could not be locked. Code 0 means success."""
         try:
@@ -837,34 +1028,42 @@ cdef void flush_and_rewrite(void *argument) noexcept nogil:
         task.code = region_flush(task.file, task.offset, task.address, task.nbytes, True)
 
 
-cdef Region new_region(char *address, uint64_t offset, Py_ssize_t nbytes, region_intent intent):
+cdef Region new_region(char *address, uint64_t offset, Py_ssize_t nbytes, size_t room, region_intent intent):
     """Return a region that owns a mapping. Unmap it if memory runs out."""
     cdef Region region
     try:
         region = Region.__new__(Region)
         region.guard = Guard.__new__(Guard)
     except MemoryError:
-        region_unmap(address, nbytes)
+        region_unmap(address, room)
         raise
     region.damage = region.guard.damage
     region.address = address
     region.offset = offset
     region.nbytes = nbytes
+    region.room = room
     region.writable = intent != REGION_READ
     region.shared = intent != REGION_COPY
     return region
 
 
-cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes):
+cpdef Region map_file(File file, intent, uint64_t offset, Py_ssize_t nbytes, Py_ssize_t room=0):
     """Map `nbytes` bytes of a file from `offset` on; `intent` is "read", "write" or "copy".
 
-    The region keeps the file open if it writes to it, or if the file came from the caller and may have no name.
+    `room`: how many bytes to set aside, if the system can, for what others append to the file. The region keeps the
+    file open if it writes to it, or if the file came from the caller and may have no name.
     """
     cdef region_intent how = <region_intent><int>INTENTS.index(intent)
+    cdef size_t mapped = nbytes
     cdef char *address
-    cdef int code = region_map(file.handle, how, offset, nbytes, <void **>&address)
+    cdef int code
+    if room > nbytes:
+        mapped = room
+        code = region_map_ahead(file.handle, how, offset, nbytes, &mapped, <void **>&address)
+    else:
+        code = region_map(file.handle, how, offset, nbytes, <void **>&address)
     check_mapped(code, nbytes, file.path, how == REGION_WRITE)
-    cdef Region region = new_region(address, offset, nbytes, how)
+    cdef Region region = new_region(address, offset, nbytes, mapped, how)
     region.path = file.path
     region.last_info = file.last_info
     region.on_file = True
@@ -889,13 +1088,13 @@ cpdef Region map_anonymous(Py_ssize_t nbytes, bint shared):
         name = b"memmap-" + os.urandom(16).hex().encode()
     if shared and region_memory_create(name, nbytes, &memory.handle) == 0:
         check_mapped(region_memory_map(memory.handle, 0, nbytes, <void **>&address), nbytes, None)
-        region = new_region(address, 0, nbytes, REGION_WRITE)
+        region = new_region(address, 0, nbytes, nbytes, REGION_WRITE)
         region.memory = memory
         region.token = f"{os.getpid()}:{name.decode()}"
         return region
     # not shared, or the system cannot create named memory: no token
     check_mapped(region_map_anonymous(nbytes, shared, <void **>&address), nbytes, None)
-    return new_region(address, 0, nbytes, REGION_WRITE if shared else REGION_COPY)
+    return new_region(address, 0, nbytes, nbytes, REGION_WRITE if shared else REGION_COPY)
 
 
 cpdef Region map_token(str token, uint64_t offset, Py_ssize_t nbytes):
@@ -905,9 +1104,37 @@ cpdef Region map_token(str token, uint64_t offset, Py_ssize_t nbytes):
     creator, _, name = token.partition(":")
     check(region_memory_open(encoded(name), int(creator), &memory.handle), None)
     check_mapped(region_memory_map(memory.handle, offset, nbytes, <void **>&address), nbytes, None)
-    cdef Region region = new_region(address, offset, nbytes, REGION_WRITE)
+    cdef Region region = new_region(address, offset, nbytes, nbytes, REGION_WRITE)
     region.token = token
     return region
+
+
+@cython.final
+@cython.no_gc
+cdef class OldMapping:
+    """Memory that views of a region may still use, though the region has moved; unmapped with this object."""
+
+    cdef char *address  # NULL: nothing to unmap
+    cdef size_t room
+    cdef Guard guard
+
+    cdef int unmap(self) noexcept:
+        """Return 0, or the system's error code: then it stays mapped."""
+        cdef int code
+        if self.address == NULL:
+            return 0
+        self.guard.unwatch()
+        if self.room < LONG_UNMAP or is_only_thread():
+            code = region_unmap(self.address, self.room)
+        else:
+            with nogil:
+                code = region_unmap(self.address, self.room)
+        if code == 0:
+            self.address = NULL
+        return code
+
+    def __dealloc__(self):
+        self.unmap()
 
 
 @cython.final

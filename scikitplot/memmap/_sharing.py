@@ -109,7 +109,8 @@ def reference(mm: MapCore, opener: Callable[..., MapCore]) -> tuple[Any, ...]:
     mode = "r" if mm.mode == "r" else "r+"
     fingerprint = Fingerprint(info_by_name(mm) or info, constant=mode == "r")
     path = os.path.realpath(mm.path) if ".." in mm.path.split(os.sep) else mm.path  # only here links lead where they do
-    return reopen, (opener, path, mode, mm.dtype, mm.shape, mm.offset, mm.order, mm.access, fingerprint)
+    layout = mm.dtype, mm.shape, mm.offset, mm.order
+    return reopen, (opener, path, mode, *layout, mm.access, fingerprint, mm._is_inferred)
 
 
 def reopen(
@@ -122,6 +123,7 @@ def reopen(
     order: Order,
     access: Access,
     fingerprint: Fingerprint,
+    is_inferred: bool = False,
 ) -> _Map:
     """Open the file of a pickled map, if it is still the same one."""
     if mode not in ("r", "r+"):
@@ -136,6 +138,7 @@ def reopen(
     except BaseException:
         mm._close()
         raise
+    mm._is_inferred = is_inferred
     return mm
 
 

@@ -19,6 +19,7 @@
 typedef SHARED(int) shared_int;
 typedef SHARED(unsigned int) shared_unsigned;
 typedef SHARED(Py_ssize_t) shared_size;
+typedef SHARED(char *) shared_address;
 
 static inline unsigned int shared_increment(shared_unsigned *number) { return ++*number; }
 
@@ -27,6 +28,7 @@ static inline unsigned int shared_increment(shared_unsigned *number) { return ++
 #define USERS_GONE ((Py_ssize_t)0)
 #define USERS_RESIZING ((Py_ssize_t)-1)
 #define USERS_CLOSING ((Py_ssize_t)-2) /* the owner, the only user, has closed; a thread is still unmapping the memory */
+#define USERS_MOVING ((Py_ssize_t)-3)  /* a thread maps a file that has grown anew: it takes a moment */
 
 typedef struct { shared_size count; } users_t;
 
@@ -46,7 +48,7 @@ static inline int users_swap(users_t *users, Py_ssize_t *expected, Py_ssize_t co
 }
 
 /* The functions below return the count that they found.  If it is below USERS_OWNER they changed nothing: the mapping
- * is being resized, or is closed or abandoned. */
+ * is being resized or moved, or is closed or abandoned. */
 
 /* Add a user. */
 static inline Py_ssize_t users_acquire(users_t *users)

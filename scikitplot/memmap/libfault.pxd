@@ -31,6 +31,8 @@ cdef extern from "_platform/fault.h" nogil:
         region_intent intent, uint64_t offset, fault_guard **guard)
     void fault_pause(fault_guard *guard)
     void fault_resume(fault_guard *guard, void *address, size_t size)
+    int fault_extend(fault_guard *guard, size_t size)
+    int fault_move(fault_guard *guard, void *address, size_t size, fault_guard **old)
     void fault_unwatch(fault_guard *guard)
     int fault_revoke(fault_guard *guard, void *address, size_t size, bint writable)
     int fault_run(void (*work)(void *) noexcept nogil, void *task)

@@ -44,12 +44,20 @@ cdef extern from "_platform/region.h" nogil:
     int region_file_reopen(region_file file, bint writable, region_file *own, bint *shares_position)
     int region_file_info(region_file file, region_info *info)
     int region_file_resize(region_file file, uint64_t size, int sparse)
+    int region_file_read(region_file file, uint64_t offset, void *bytes, size_t size, size_t *found)
+    int region_file_append(region_file file, uint64_t end, const void *bytes, size_t size, bint *ends_there)
     int region_file_write(region_file file, uint64_t offset, const void *bytes, size_t size)
     int region_file_sync(region_file file)
     int region_file_close(region_file file)
     int region_directory_sync(const char *path)
 
     int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address)
+    int region_map_ahead(
+        region_file file, region_intent intent, uint64_t offset, size_t size, size_t *room, void **address)
+    int region_use_room(
+        region_file file, region_intent intent, uint64_t offset, void *address, size_t old_size, size_t size)
+    int region_trim(size_t room, size_t size, void **address)
+    int region_take_changes(region_file file, uint64_t offset, void *source, size_t size, void *to, size_t new_size)
     int region_map_anonymous(size_t size, int shared, void **address)
     int region_memory_create(const char *name, size_t size, region_file *memory)
     int region_memory_open(const char *name, uint64_t maker, region_file *memory)

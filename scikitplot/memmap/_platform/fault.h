@@ -63,6 +63,11 @@ int fault_watch(void *address, size_t size, region_file file, int shares_positio
 void fault_pause(fault_guard *guard);
 /* Guard the mapping again, at a new address and with a new size; file and offset are the same.  The damage is cleared. */
 void fault_resume(fault_guard *guard, void *address, size_t size);
+/* Guard more of the mapping, which has become larger at its place.  An error, and no change, if pages were lost. */
+int fault_extend(fault_guard *guard, size_t size);
+/* Guard another, larger mapping of the same bytes, at `address`.  The old one stays in use, and has a guard of its own, whose
+ * damage is counted as that of the new one as well.  An error, and no change, if pages were lost. */
+int fault_move(fault_guard *guard, void *address, size_t size, fault_guard **old);
 /* fault_pause(), for good. */
 void fault_unwatch(fault_guard *guard);
 /* region_revoke() while other threads may be touching lost pages; the guard (NULL: none) does not use the file again. */

@@ -50,7 +50,8 @@ struct fault_guard {
     char *path;
     uint64_t device, inode, offset; /* of `start` in the file */
     region_intent intent;
-    uintptr_t start, stop; /* the bytes that were asked for */
+    uintptr_t start;
+    _Atomic(uintptr_t) stop; /* the bytes that were asked for end here */
     uintptr_t first, end;  /* the whole pages that they meet; low and high while the guard is published */
     /* what was repaired: written under the lock */
     uintptr_t tail;              /* from here on nothing of the file is left; `end` if all is */
@@ -61,6 +62,7 @@ struct fault_guard {
     uintptr_t tried; /* the page that was last tried again as it is, and how often in a row */
     uint32_t tries, growths, repeats;
     uintptr_t first_lost, behind_last;
+    fault_guard *newer; /* after fault_move(): the guard of the mapping that has taken the place of this one */
     fault_guard *next_free;
 };
 
@@ -450,12 +452,22 @@ static int repair(int number, const siginfo_t *info, const void *context)
     if (!guard) return 0;
     outcome found = REPLACED;
     lock(guard);
-    if (guard->repeats++ > SAME_FAULT_LIMIT) found = NOT_REPAIRED;
+    if (address < guard->first || address >= guard->end) found = TO_BE_TRIED_AGAIN; /* it has moved meanwhile */
+    else if (guard->repeats++ > SAME_FAULT_LIMIT) found = NOT_REPAIRED;
     else if (was_refused(guard, number, info, context)) found = allow_writes(guard, page) ? REPLACED : NOT_REPAIRED;
     else if (number == SIGSEGV) found = NOT_REPAIRED;
     else if (!is_lost(guard, page)) found = replace_page(guard, page, was_store(guard, context));
     /* else another thread was first */
+    fault_guard *newer = guard->newer;
+    uint32_t damage = guard->damage;
+    uintptr_t from = guard->first_lost - guard->first, to = guard->behind_last - guard->first;
     unlock(guard);
+    if (newer && found == REPLACED) {
+        lock(newer);
+        note_lost(newer, newer->first + from, newer->first + to);
+        newer->damage |= damage;
+        unlock(newer);
+    }
     void (*notify)(fault_guard *) = atomic_load(&notify_user);
     if (found == REPLACED && guard->damage & ~(uint32_t)FAULT_REVOKED && notify) notify(guard);
     atomic_fetch_sub(&guard->pins, 1);
@@ -677,10 +689,53 @@ int fault_watch(void *address, size_t size, region_file file, int shares_positio
     guard->inode = info->inode;
     guard->intent = intent;
     guard->offset = offset;
+    guard->newer = NULL;
     set_range(guard, address, size);
     publish(guard);
     *result = guard;
     return 0;
+}
+
+int fault_extend(fault_guard *guard, size_t size)
+{
+    sigset_t before;
+    uintptr_t stop = guard->start + size;
+    if (page_up(stop) == guard->end && !guard->damage) { /* most often */
+        guard->stop = stop;
+        return 0;
+    }
+    lock_from_outside(guard, &before);
+    int error = guard->damage ? ENODATA : 0;
+    if (!error) {
+        guard->stop = stop;
+        guard->end = guard->tail = page_up(stop);
+        publish(guard);
+    }
+    unlock_from_outside(guard, &before);
+    return error;
+}
+
+int fault_move(fault_guard *guard, void *address, size_t size, fault_guard **result)
+{
+    sigset_t before;
+    region_info same = {.device = guard->device, .inode = guard->inode};
+    fault_guard *old = NULL;
+    int error = fault_watch(NULL, 0, guard->file, guard->shares_position, guard->path, &same, guard->intent, guard->offset, &old);
+    if (error) return error;
+    lock_from_outside(guard, &before);
+    error = guard->damage ? ENODATA : 0;
+    if (!error) {
+        old->newer = guard;
+        set_range(old, (void *)guard->start, guard->stop - guard->start);
+        publish(old); /* first: no fault is to meet no guard */
+        atomic_store(&guard->low, 0);
+        set_range(guard, address, size);
+        publish(guard);
+    }
+    unlock_from_outside(guard, &before);
+    if (error) fault_unwatch(old);
+    else *result = old;
+    return error;
 }
 
 void fault_pause(fault_guard *guard)

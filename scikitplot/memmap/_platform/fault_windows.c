@@ -21,6 +21,7 @@ struct fault_guard {
     uint64_t offset; /* of `start` in the file */
     uint32_t growths;
     char *path;
+    fault_guard *newer; /* after fault_move(): the guard of the mapping that has taken the place of this one */
     fault_guard *next, *next_free;
 };
 
@@ -74,10 +75,13 @@ static int copies(void *to, const void *from, size_t size) { return !fault_run(m
 
 void fault_copy(void *to, const void *from, size_t size) { copies(to, from, size); }
 
-static void note_lost(fault_guard *guard, uintptr_t from, uintptr_t to)
+static void note_lost(fault_guard *guard, uintptr_t from, uintptr_t to, uint32_t damage)
 {
     if (from < guard->first_lost) guard->first_lost = from;
     if (to > guard->behind_last) guard->behind_last = to;
+    guard->damage |= damage;
+    fault_guard *newer = guard->newer;
+    if (newer) note_lost(newer, from - guard->start + newer->start, to - guard->start + newer->start, damage);
 }
 
 /* The pages of a mapping for reading become copy-on-write, ever more of them at a time. */
@@ -90,8 +94,7 @@ static int allow_writes(fault_guard *guard, uintptr_t page)
     uintptr_t to = guard->stop - from < window ? guard->stop : from + (uintptr_t)window;
     DWORD before, writable = guard->damage & FAULT_REVOKED ? PAGE_READWRITE : PAGE_WRITECOPY; /* zeros are no view */
     if (!VirtualProtect((void *)from, to - from, writable, &before)) return 0;
-    note_lost(guard, from, (to + region_page_size() - 1) & ~(uintptr_t)(region_page_size() - 1));
-    guard->damage |= FAULT_WRITTEN;
+    note_lost(guard, from, (to + region_page_size() - 1) & ~(uintptr_t)(region_page_size() - 1), FAULT_WRITTEN);
     return 1;
 }
 
@@ -120,8 +123,8 @@ static LONG CALLBACK on_fault(EXCEPTION_POINTERS *fault)
     AcquireSRWLockExclusive(&registry);
     fault_guard *guard = find(address);
     if (guard) {
-        note_lost(guard, page, page + region_page_size());
-        guard->damage |= FAULT_IO | (record->ExceptionInformation[0] == 1 ? FAULT_STORED : 0);
+        note_lost(guard, page, page + region_page_size(),
+                  FAULT_IO | (record->ExceptionInformation[0] == 1 ? FAULT_STORED : 0));
     }
     ReleaseSRWLockExclusive(&registry);
     if (!guard) return EXCEPTION_CONTINUE_SEARCH;
@@ -182,11 +185,39 @@ int fault_watch(void *address, size_t size, region_file file, int shares_positio
         guard->path = path ? _strdup(path) : NULL;
         guard->intent = intent;
         guard->offset = offset;
+        guard->newer = NULL;
         set_range(guard, address, size);
     }
     ReleaseSRWLockExclusive(&registry);
     *result = guard;
     return guard ? 0 : ERROR_NOT_ENOUGH_MEMORY;
+}
+
+int fault_extend(fault_guard *guard, size_t size)
+{
+    AcquireSRWLockExclusive(&registry);
+    int error = guard->damage ? ERROR_READ_FAULT : 0;
+    if (!error) guard->stop = guard->start + size;
+    ReleaseSRWLockExclusive(&registry);
+    return error;
+}
+
+int fault_move(fault_guard *guard, void *address, size_t size, fault_guard **result)
+{
+    fault_guard *old = NULL;
+    int error = fault_watch(NULL, 0, REGION_NO_FILE, 0, guard->path, NULL, guard->intent, guard->offset, &old);
+    if (error) return error;
+    AcquireSRWLockExclusive(&registry);
+    error = guard->damage ? ERROR_READ_FAULT : 0;
+    if (!error) {
+        old->newer = guard;
+        set_range(old, (void *)guard->start, guard->stop - guard->start);
+        set_range(guard, address, size);
+    }
+    ReleaseSRWLockExclusive(&registry);
+    if (error) fault_unwatch(old);
+    else *result = old;
+    return error;
 }
 
 void fault_pause(fault_guard *guard)

@@ -68,6 +68,11 @@ int region_file_reopen(region_file file, int writable, region_file *own, int *sh
 int region_file_info(region_file file, region_info *info);
 /* Set the size.  Growing reserves disk space unless `sparse`; if there is not enough, the old size is restored. */
 int region_file_resize(region_file file, uint64_t size, int sparse);
+/* Read bytes; `*found` is how many there were.  Not for a file that region_file_reopen made: see region_file_write(). */
+int region_file_read(region_file file, uint64_t offset, void *bytes, size_t size, size_t *found);
+/* Write bytes behind the end of a file, which must be at `end`: else `*ends_there` is 0, and nothing happens.  The size that
+ * anybody sees has its bytes.  If not all of them can be written, the old size is restored. */
+int region_file_append(region_file file, uint64_t end, const void *bytes, size_t size, int *ends_there);
 /* Write all of the bytes, which a process that is killed meanwhile leaves old or new as far as they are in one page.  Not
  * for a file that region_file_reopen made: this may move its position. */
 int region_file_write(region_file file, uint64_t offset, const void *bytes, size_t size);
@@ -82,6 +87,16 @@ int region_directory_sync(const char *path);
 /* Map `size` bytes of a file from `offset` on; `*address` is where byte `offset` is seen.  The file must have them:
  * Windows refuses to map beyond its end, POSIX maps pages that cannot be touched. */
 int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address);
+/* region_map() of a file that may grow.  `*room`: how many bytes to set aside at this place, `size` and more; afterwards how
+ * many there are: perhaps only `size`.  Those behind `size` cannot be touched before region_use_room(). */
+int region_map_ahead(region_file file, region_intent intent, uint64_t offset, size_t size, size_t *room, void **address);
+/* Make more of a mapping usable, within its room: `size` bytes instead of `old_size`.  The file has them. */
+int region_use_room(region_file file, region_intent intent, uint64_t offset, void *address, size_t old_size, size_t size);
+/* Give the room behind `size` bytes of a mapping back. */
+int region_trim(size_t room, size_t size, void **address);
+/* Take the private changes of a REGION_COPY mapping of `size` bytes over into another, larger one of the same bytes.
+ * Nobody may use either; the first one is only good for region_unmap() then. */
+int region_take_changes(region_file file, uint64_t offset, void *from, size_t size, void *to, size_t new_size);
 /* Map the same again in the place of the whole, or on POSIX a part, of a mapping.  On Windows no other thread may use the
  * memory meanwhile, and on failure the range may be left unmapped, but taken. */
 int region_map_again(region_file file, region_intent intent, uint64_t offset, size_t size, void *address);

@@ -293,6 +293,30 @@ int region_file_write(region_file file, uint64_t offset, const void *bytes, size
     return 0;
 }
 
+int region_file_read(region_file file, uint64_t offset, void *bytes, size_t size, size_t *found)
+{
+    *found = 0;
+    while (*found < size) {
+        ssize_t got = pread((int)file, (char *)bytes + *found, size - *found, (off_t)(offset + *found));
+        if (got == 0) break;
+        if (got > 0) *found += (size_t)got;
+        else if (errno != EINTR) return errno;
+    }
+    return 0;
+}
+
+int region_file_append(region_file file, uint64_t end, const void *bytes, size_t size, int *ends_there)
+{
+    struct stat st;
+    if (fstat((int)file, &st)) return errno;
+    *ends_there = (uint64_t)st.st_size == end;
+    if (!*ends_there || !size) return 0;
+    if (end > INT64_MAX || size > INT64_MAX - end) return EFBIG;
+    int error = region_file_write(file, end, bytes, size);
+    if (error) truncate_file((int)file, end);
+    return error;
+}
+
 int region_file_close(region_file file)
 {
     return close((int)file) && errno != EINTR ? errno : 0; /* after EINTR it is closed all the same */
@@ -368,6 +392,77 @@ int region_map(region_file file, region_intent intent, uint64_t offset, size_t s
 int region_map_again(region_file file, region_intent intent, uint64_t offset, size_t size, void *address)
 {
     return map_at(file, intent, offset, size, address, &address);
+}
+
+/* What is set aside counts against a limit of the address space, and there is not much of it in 32 bits. */
+static size_t affordable(size_t size, size_t room)
+{
+    const size_t most = (size_t)1 << 26;
+    struct rlimit space;
+    size_t more = room - size;
+    if (sizeof(void *) < 8 && more > most) more = most;
+    if (getrlimit(RLIMIT_AS, &space) || space.rlim_cur != RLIM_INFINITY) more = 0;
+    return size + more;
+}
+
+/* Pages of the file that it does not have yet.  Those of a private mapping, which the system might count as memory that is
+ * promised, can be neither read nor written. */
+static int map_with_room(region_file file, region_intent intent, uint64_t offset, size_t size, size_t room, void **address)
+{
+    size_t extra = (size_t)(offset & page_mask());
+    void *base = NULL;
+    if (room > SIZE_MAX - extra) return ENOMEM;
+    if (intent != REGION_COPY) return map_at(file, intent, offset, room, NULL, address);
+    int error = map_pages(NULL, room + extra, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, file, offset - extra, &base);
+    if (error) return error;
+    if (mprotect(base, (size + extra + page_mask()) & ~(size_t)page_mask(), PROT_READ | PROT_WRITE)) {
+        error = errno;
+        region_unmap(base, room + extra);
+        return error;
+    }
+    *address = (char *)base + extra;
+    return 0;
+}
+
+int region_map_ahead(region_file file, region_intent intent, uint64_t offset, size_t size, size_t *room, void **address)
+{
+    size_t extra = (size_t)(offset & page_mask()), wanted = size ? affordable(size, *room) : 0;
+    size_t least = size ? ((size + extra + page_mask()) & ~(size_t)page_mask()) - extra : 0; /* to the end of the last page */
+    int error = ENOMEM;
+    if (wanted > least && (uint64_t)wanted <= INT64_MAX - offset) {
+        wanted = ((wanted + extra) & ~(size_t)page_mask()) - extra;
+        error = map_with_room(file, intent, offset, size, wanted, address);
+    }
+    if (error) error = region_map(file, intent, offset, size, address);
+    else least = wanted;
+    if (!error) *room = least;
+    return error;
+}
+
+/* A private copy of the last page that the file had has zeros where the file has its next bytes now. */
+static int show_appended(region_file file, uint64_t offset, char *address, size_t old_size, size_t size)
+{
+    char bytes[512];
+    size_t end = old_size + (-((uintptr_t)address + old_size) & page_mask());
+    if (!old_size) return 0;
+    if (end > size) end = size;
+    for (size_t at = old_size, part; at < end; at += part) {
+        part = end - at < sizeof bytes ? end - at : sizeof bytes;
+        size_t found;
+        int error = region_file_read(file, offset + at, bytes, part, &found);
+        if (error || found < part) return error ? error : ENODATA; /* the file became shorter */
+        if (memcmp(address + at, bytes, part)) memcpy(address + at, bytes, part);
+    }
+    return 0;
+}
+
+int region_use_room(region_file file, region_intent intent, uint64_t offset, void *address, size_t old_size, size_t size)
+{
+    if (intent != REGION_COPY) return 0;
+    uintptr_t start = (uintptr_t)address, from = (start + old_size + page_mask()) & ~page_mask();
+    uintptr_t to = (start + size + page_mask()) & ~page_mask();
+    if (to > from && mprotect((void *)from, to - from, PROT_READ | PROT_WRITE)) return errno;
+    return show_appended(file, offset, address, old_size, size);
 }
 
 static void offer_huge_pages(void *address, size_t size)
@@ -516,6 +611,17 @@ static int grow_by_copying(size_t old_size, size_t size, void **address)
     return 0;
 }
 
+/* Copy the pages that differ: private ones, for the others are those of the same file. */
+static void copy_changes(const char *from, size_t size, char *to)
+{
+    size_t page = region_page_size();
+    for (size_t at = 0, part; at < size; at += part) {
+        part = page - ((uintptr_t)(from + at) & page_mask());
+        if (part > size - at) part = size - at;
+        if (memcmp(to + at, from + at, part)) memcpy(to + at, from + at, part);
+    }
+}
+
 #ifdef __linux__
 static size_t whole_pages(size_t size) { return (size + page_mask()) & ~(size_t)page_mask(); }
 
@@ -539,6 +645,20 @@ static int move_pages(char *from, char *to, size_t size)
     if (error) return error;
     error = move_pages(from + half, to + half, size - half);
     if (error && move_pages(to, from, half)) memcpy(from, to, half); /* the process has as many mappings as it may */
+    return error;
+}
+
+int region_take_changes(region_file file, uint64_t offset, void *from, size_t size, void *to, size_t new_size)
+{
+    size_t extra = (size_t)(offset & page_mask());
+    int error = size ? move_pages((char *)from - extra, (char *)to - extra, whole_pages(size + extra)) : 0;
+    if (error == EINVAL) { /* Linux before 5.13 */
+        copy_changes(from, size, to);
+        return 0;
+    }
+    if (error) return error;
+    error = show_appended(file, offset, to, size, new_size);
+    if (error) move_pages((char *)to - extra, (char *)from - extra, whole_pages(size + extra));
     return error;
 }
 
@@ -574,7 +694,16 @@ static int grow_anonymous(size_t old_size, size_t size, void **address)
 }
 #else
 static int grow_anonymous(size_t old_size, size_t size, void **address) { return grow_by_copying(old_size, size, address); }
+
+int region_take_changes(region_file file, uint64_t offset, void *from, size_t size, void *to, size_t new_size)
+{
+    (void)file, (void)offset, (void)new_size;
+    copy_changes(from, size, to);
+    return 0;
+}
 #endif
+
+int region_trim(size_t room, size_t size, void **address) { return unmap_end(room, size, address); }
 
 int region_resize_anonymous(size_t old_size, size_t size, void **address)
 {
@@ -658,15 +787,9 @@ enum { REWRITE_BLOCK = 1 << 21 }; /* bytes: the largest folio, of which the page
 
 static int read_at(int fd, char *bytes, size_t size, uint64_t offset)
 {
-    while (size) {
-        ssize_t got = pread(fd, bytes, size, (off_t)offset);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return got ? errno : ENODATA; /* the file became shorter */
-        bytes += got;
-        offset += (uint64_t)got;
-        size -= (size_t)got;
-    }
-    return 0;
+    size_t found;
+    int error = region_file_read(fd, offset, bytes, size, &found);
+    return error || found == size ? error : ENODATA; /* the file became shorter */
 }
 
 /* Rewrite the block of a file from `offset` on, `size` bytes of it, of which `part` bytes from `skip` on are mapped at

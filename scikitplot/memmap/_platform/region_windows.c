@@ -296,6 +296,36 @@ int region_file_write(region_file file, uint64_t offset, const void *bytes, size
     return 0;
 }
 
+int region_file_read(region_file file, uint64_t offset, void *bytes, size_t size, size_t *found)
+{
+    *found = 0;
+    while (*found < size) {
+        DWORD piece = size - *found < (1 << 24) ? (DWORD)(size - *found) : 1 << 24, got;
+        OVERLAPPED where = {0};
+        where.Offset = (DWORD)(offset + *found);
+        where.OffsetHigh = (DWORD)((offset + *found) >> 32);
+        if (!ReadFile((HANDLE)file, (char *)bytes + *found, piece, &got, &where)) {
+            int error = last_error();
+            return error == ERROR_HANDLE_EOF ? 0 : error;
+        }
+        if (!got) break;
+        *found += got;
+    }
+    return 0;
+}
+
+int region_file_append(region_file file, uint64_t end, const void *bytes, size_t size, int *ends_there)
+{
+    LARGE_INTEGER found;
+    if (!GetFileSizeEx((HANDLE)file, &found)) return last_error();
+    *ends_there = (uint64_t)found.QuadPart == end;
+    if (!*ends_there || !size) return 0;
+    if (size > INT64_MAX - end) return ERROR_INVALID_PARAMETER;
+    int error = region_file_write(file, end, bytes, size);
+    if (error) set_end((HANDLE)file, end);
+    return error;
+}
+
 int region_file_sync(region_file file) { return FlushFileBuffers((HANDLE)file) ? 0 : last_error(); }
 
 int region_file_close(region_file file) { return CloseHandle((HANDLE)file) ? 0 : last_error(); }
@@ -356,6 +386,38 @@ static int map_at(region_file file, region_intent intent, uint64_t offset, size_
 int region_map(region_file file, region_intent intent, uint64_t offset, size_t size, void **address)
 {
     return map_at(file, intent, offset, size, NULL, address);
+}
+
+/* No view is larger than its file. */
+int region_map_ahead(region_file file, region_intent intent, uint64_t offset, size_t size, size_t *room, void **address)
+{
+    int error = region_map(file, intent, offset, size, address);
+    if (!error) *room = size;
+    return error;
+}
+
+int region_use_room(region_file file, region_intent intent, uint64_t offset, void *address, size_t old_size, size_t size)
+{
+    (void)file, (void)intent, (void)offset, (void)address, (void)old_size, (void)size;
+    return 0;
+}
+
+int region_trim(size_t room, size_t size, void **address)
+{
+    (void)room, (void)size, (void)address;
+    return 0;
+}
+
+/* Copy the pages that differ: private ones, for the others are those of the same file. */
+int region_take_changes(region_file file, uint64_t offset, void *from, size_t size, void *to, size_t new_size)
+{
+    size_t page = region_page_size();
+    (void)file, (void)offset, (void)new_size;
+    for (size_t at = 0, part; at < size; at += part) {
+        part = size - at < page ? size - at : page;
+        if (memcmp((char *)to + at, (char *)from + at, part)) memcpy((char *)to + at, (char *)from + at, part);
+    }
+    return 0;
 }
 
 static int map_private(size_t size, void **address)
