@@ -17,7 +17,7 @@ pytestmark = [
     [
         ["open w+", "open x+"],
         ["anonymous shared", "unpickle"],
-        ["grow r+", "append r+"],
+        ["grow r+", "append r+", "refresh r+"],
         ["revoke r+", "detach r+", "close r+"],
         ["flush r+", "flush later r+", "evict r+"],
     ],

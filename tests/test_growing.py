@@ -1,11 +1,14 @@
 """refresh, and append of one row: files that grow while they are mapped."""
 
+import collections
 import contextlib
 import errno
 import mmap
 import os
 import pickle
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -483,3 +486,53 @@ def test_readers_in_threads_see_whole_rows_of_a_map_that_is_refreshed(path):
         with contextlib.suppress(BufferError):
             mm.refresh()
         np.testing.assert_array_equal(mm[...], rows(0, len(writer)))
+
+
+@pytest.mark.parametrize("how", ["raw", "npy"])
+def test_who_follows_a_file_sees_whole_rows_only_and_never_zeros(run_program, tmp_path, how):
+    assert run_program("programs/following.py", tmp_path, how) == "done"
+
+
+# --------------------------------------------------------------------------------------------------------- append
+
+
+COUNTING = """if True:
+    import os, sys
+    import numpy as np
+    from scikitplot.memmap import MemMap, open_npy
+    path, how, size = sys.argv[1:]
+    row, count = np.ones(128, "<f4"), int(size) // 512
+    if how == "npy":
+        mm = open_npy(path, "x+", dtype="<f4", shape=(count, 128), sparse=True)
+    else:
+        with open(path, "xb") as file:
+            file.truncate(int(size))
+        mm = MemMap.open(path, "r+", dtype="<f4", shape=(-1, 128))
+    mm.append(row)  # the first one sets room aside
+    os.path.exists("/begin")
+    for _ in range(800):
+        mm.append(row)
+    os.path.exists("/end")
+    assert len(mm) == count + 801 and (mm[count:] == 1).all()
+    mm.close()
+"""
+
+
+@pytest.mark.linux
+@pytest.mark.native
+@pytest.mark.unsanitized
+@pytest.mark.parametrize("how", ["raw", "npy"])
+def test_appending_a_row_takes_a_few_system_calls_at_any_size(tmp_path, how):
+    if shutil.which("strace") is None or subprocess.run(["strace", "-o", os.devnull, "true"], check=False).returncode:
+        pytest.skip("needs strace, and a system that lets it trace")
+    made = []
+    for size in (1 << 20, 1 << 30):
+        report = tmp_path / f"calls{size}"
+        program = [sys.executable, "-c", COUNTING, tmp_path / f"{how}{size}", how, str(size)]
+        subprocess.run(["strace", "-f", "-o", report, *program], cwd=tmp_path, check=True)
+        _, between, _ = re.split('.*"/(?:begin|end)".*\n', report.read_text(errors="replace"))
+        made.append(collections.Counter(re.findall(r"^\d+ +(\w+)\(", between, re.MULTILINE)))
+    assert made[0] == made[1]
+    writes = 800 if how == "raw" else 1600
+    assert made[0]["pwrite64"] == writes
+    assert made[0].total() <= 2 * writes + 800 + 2 * 101  # where the end is; twice a mask of signals for each new page

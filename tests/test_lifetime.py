@@ -125,6 +125,7 @@ NEED_DATA = {
     "flush": lambda mm: mm.flush(),
     "resize": lambda mm: mm.resize(1),
     "append": lambda mm: mm.append([1]),
+    "refresh": lambda mm: mm.refresh(),
     "detach": lambda mm: mm.detach(),
     "with": lambda mm: mm.__enter__(),
     "pickle": pickle.dumps,

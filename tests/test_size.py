@@ -150,7 +150,8 @@ def test_resize_collects_views_that_only_a_cycle_keeps(path):
 @pytest.mark.parametrize("mode", ["r", "c"])
 def test_maps_that_do_not_write_the_file_refuse(path, mode):
     with table(path, mode) as mm:
-        for call in (lambda: mm.resize(7), lambda: mm.append([1, 2, 3, 4])):
+        row = np.ones(4, "<i4")
+        for call in (lambda: mm.resize(7), lambda: mm.append([1, 2, 3, 4]), lambda: mm.append(row)):
             with pytest.raises(ValueError, match=f"'{mode}' cannot change its size.*r\\+"):
                 call()
 

@@ -238,7 +238,7 @@ cdef class MapCore:
         if cnp.PyArray_NBYTES(block) == 0:
             return False
         with region.size_lock():
-            shape = (self.dims[0] + added, *self.now_shape[1:])
+            shape = (self.dims[0] + added,) + self.now_shape[1:]
             return self.change_size(shape, region.nbytes + cnp.PyArray_NBYTES(block), block)
 
     def _resize(self, tuple shape not None, Py_ssize_t nbytes, cnp.ndarray rows=None):

@@ -96,6 +96,7 @@ cdef class Region:
     cdef void forget_inherited_locks(self) noexcept
     cdef int raise_unusable(self, Py_ssize_t found) except -1
     cdef int raise_damaged(self) except -1
+    cpdef object size_lock(self)
     cdef int check_end(self, uint64_t size, Py_ssize_t nbytes) except -1
     cdef int check_size_now(self) except -1
     cdef int unmap_memory(self) noexcept

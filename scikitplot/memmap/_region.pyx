@@ -15,6 +15,7 @@ import sys
 from _thread import RLock  # the same as threading.RLock; threading is slow to import
 
 cimport cython
+from libc.errno cimport EBUSY, EFAULT, EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 
 from ._file cimport File, FileInfo, check, encoded, file_info, handle_of, is_only_thread
@@ -458,7 +459,7 @@ cdef class Region:
 
     # ---- size
 
-    def size_lock(self):
+    cpdef object size_lock(self):
         """Return the lock that a thread holds while it changes the size, or the set of locked pages."""
         cdef Region root = self.root()
         cdef object new
@@ -499,7 +500,7 @@ cdef class Region:
         self.older = None  # nobody has views
         if added and self.own_file is not None and not self.own_file.shares_position:  # O_APPEND, perhaps
             code = self.append(rows, added, &ends_there, &lock_code)
-            is_appended = code != errno.EINVAL and code != errno.EFAULT  # hugetlbfs; a lost page of another map
+            is_appended = code != EINVAL and code != EFAULT  # hugetlbfs; a lost page of another map
         if not ends_there:
             return 0
         if not is_appended:
@@ -533,7 +534,7 @@ cdef class Region:
         try:
             code = self.map_more(handle, self.nbytes + added, True, lock_code)
         except MemoryError:
-            code = errno.ENOMEM
+            code = ENOMEM
         if code or lock_code[0]:
             region_file_resize(handle, end, True)
             self.note_size(handle)
@@ -556,7 +557,7 @@ cdef class Region:
             self.check_end(self.offset + nbytes, self.nbytes)
             if nbytes > self.nbytes:
                 code = self.map_more(file.handle, nbytes, alone, &lock_code)
-                if code == errno.EBUSY:
+                if code == EBUSY:
                     raise BufferError(
                         f"Cannot refresh a map of mode \"c\" while views of it are alive, with no room behind it in the "
                         f"address space: {self.path}. Drop them (del), or copy what you keep (.copy())")
@@ -576,7 +577,7 @@ cdef class Region:
         Unless `alone`, old memory stays mapped. EBUSY: it would have to go, for the sake of private changes.
         """
         cdef region_intent intent = REGION_READ if not self.writable else REGION_WRITE if self.shared else REGION_COPY
-        cdef size_t room = nbytes + min(max(nbytes, <Py_ssize_t>LEAST_ROOM), sys.maxsize - nbytes), old_room = self.room
+        cdef size_t room = nbytes, old_room = self.room
         cdef char *old_address = self.address
         cdef char *address
         cdef OldMapping old
@@ -590,10 +591,11 @@ cdef class Region:
             return code
         alone = alone or self.nbytes == 0
         if intent == REGION_COPY and not alone:
-            return errno.EBUSY
+            return EBUSY
         old = OldMapping.__new__(OldMapping)
         old.guard = Guard.__new__(Guard)
         older = [*(self.older or ()), old]
+        room += max(room, <size_t>LEAST_ROOM)  # of two sizes, so that this does not overflow
         code = region_map_ahead(file, intent, self.offset, nbytes, &room, <void **>&address)
         if code:
             return code

@@ -53,6 +53,7 @@ FAULTS = {
     "rename": [errno.EACCES, errno.EIO],
     "linkat": [errno.EACCES, errno.EIO],
     "pread": [errno.EIO],
+    "lseek": [errno.EIO],
     "pwrite": [errno.EIO, errno.ENOSPC, errno.EINTR],
     "memfd_create": [errno.EMFILE],
 }
@@ -89,6 +90,16 @@ def locked(mode: str) -> Callable[[str], MemMap]:
         return mm
 
     return prepare
+
+
+def grown(prepare: Callable[[str], MemMap]) -> Callable[[str], MemMap]:
+    def append(folder: str) -> MemMap:
+        mm = prepare(folder)
+        with MemMap.open(os.path.join(folder, "table"), "r+", dtype="<i8") as other:
+            other.append(np.arange(ROWS))
+        return mm
+
+    return append
 
 
 def pickled(mode: str) -> Callable[[str], tuple[MemMap, bytes]]:
@@ -186,6 +197,8 @@ def cases() -> Iterator[Case]:
             grown, cut = 5 * ROWS, ROWS // 4
             yield Case(f"grow {mode}{name}", prepare, lambda mm, grown=grown: mm.resize(grown), [ROWS, grown])
             yield Case(f"cut {mode}{name}", prepare, lambda mm, cut=cut: mm.resize(cut), [ROWS, cut])
+            if mode == "r+":
+                yield Case(f"refresh {mode}{name}", grown(prepare), lambda mm: mm.refresh(), [ROWS, 2 * ROWS])
             yield Case(f"append {mode}{name}", prepare, lambda mm: mm.append(np.arange(ROWS)), [ROWS, 2 * ROWS])
 
 

@@ -642,7 +642,7 @@ METHOD_CALLS = {
     "view": lambda f: ((f.dtype(),)[: f.random.randrange(2)], f.some(offset=f.number, shape=f.shape, order=f.order)),
     "window": lambda f: ((f.choose([None, f.number()]), f.choose([None, f.number()])), {}),
     "to_numpy": lambda f: ((), f.some(dtype=f.dtype, copy=lambda: f.choose([True, False, None, f.value()]))),
-    **dict.fromkeys(["memoryview", "detach", "verify", "recover"], nothing),
+    **dict.fromkeys(["memoryview", "detach", "verify", "recover", "refresh"], nothing),
     **dict.fromkeys(["residency", "lock", "unlock"], rows_only),
     "evict": lambda f: (rows_only(f)[0], f.some(cache=f.value)),
     "prefetch": lambda f: (rows_only(f)[0], f.some(wait=f.value, progress=lambda: False)),

@@ -71,7 +71,8 @@ int region_file_resize(region_file file, uint64_t size, int sparse);
 /* Read bytes; `*found` is how many there were.  Not for a file that region_file_reopen made: see region_file_write(). */
 int region_file_read(region_file file, uint64_t offset, void *bytes, size_t size, size_t *found);
 /* Write bytes behind the end of a file, which must be at `end`: else `*ends_there` is 0, and nothing happens.  The size that
- * anybody sees has its bytes.  If not all of them can be written, the old size is restored. */
+ * anybody sees has its bytes.  If not all of them can be written, the old size is restored.  Not for a file that
+ * region_file_reopen made: this may move its position, and it may only append. */
 int region_file_append(region_file file, uint64_t end, const void *bytes, size_t size, int *ends_there);
 /* Write all of the bytes, which a process that is killed meanwhile leaves old or new as far as they are in one page.  Not
  * for a file that region_file_reopen made: this may move its position. */
