@@ -606,7 +606,7 @@ def test_a_header_that_cannot_be_written_leaves_the_old_size(path, rows, monkeyp
     before = path.read_bytes()
     with open_npy(path, "r+") as mm:
         header = mm._region.header
-        monkeypatch.setattr(header, "in_step", lambda file, n, real=header.in_step: real(BrokenFile(), n))
+        monkeypatch.setattr(header, "in_step", lambda _, *rest, real=header.in_step: real(BrokenFile(), *rest))
         with pytest.raises(OSError, match="broken"):
             mm.resize(rows)
         assert mm.shape == (6, 4)

@@ -223,7 +223,7 @@ cdef class MapCore:
         cdef cnp.npy_intp added = 1
         cdef int i, axis
         if not (type(rows) is cnp.ndarray and region.on_file and region.shared and region.writable
-                and region.header is None and self._window_of is None and (self.ndim_ == 1 or self.order == "C")):
+                and self._window_of is None and (self.ndim_ == 1 or self.order == "C")):
             return False
         block = rows
         axis = cnp.PyArray_NDIM(block) - self.ndim_ + 1  # 1 if it has several rows
@@ -239,6 +239,8 @@ cdef class MapCore:
             return False
         with region.size_lock():
             shape = (self.dims[0] + added,) + self.now_shape[1:]
+            if region.header is not None:
+                return self._change_size(shape, region.nbytes + cnp.PyArray_NBYTES(block), block)
             return self.change_size(shape, region.nbytes + cnp.PyArray_NBYTES(block), block)
 
     def _resize(self, tuple shape not None, Py_ssize_t nbytes, cnp.ndarray rows=None):

@@ -1222,22 +1222,30 @@ class MemMap(MapCore):
         self._check_ends_with_file()
         whole = self.path or "the map"
         nbytes = end_of(resolve(self.dtype, shape, self.order, self.offset, None, whole)) - self.offset
+        if not self._change_size(shape, nbytes, rows):
+            gc.collect()
+            if not self._change_size(shape, nbytes, rows):
+                self._check_open()
+                self._check_ends_with_file()
+                raise BufferError(f"Cannot resize {self!r}: {self._users_alive('.')}")
+
+    def _change_size(self, shape: tuple[int, ...], nbytes: int, rows: npt.NDArray[Any] | None) -> bool:
+        """Change the size, unless views are alive, as `_resize` does, and the header of a .npy file with it."""
         header, old_shape, old_nbytes = self._region.header, self.shape, self.nbytes
+        if header is None:
+            return self._resize(shape, nbytes, rows)
         try:
-            with contextlib.nullcontext() if header is None else header.in_step(self._region.file, shape[0]):
-                if not self._resize(shape, nbytes, rows):
-                    gc.collect()
-                    if not self._resize(shape, nbytes, rows):
-                        self._check_open()
-                        self._check_ends_with_file()
-                        raise BufferError(f"Cannot resize {self!r}: {self._users_alive('.')}")
+            return bool(header.in_step(self._region.file, shape[0], lambda: self._resize(shape, nbytes, rows)))
         except OSError:
-            if header is not None and self.shape != old_shape:  # the header could not be written
+            if self.shape != old_shape:  # the header could not be written
                 self._resize(old_shape, old_nbytes)
             raise
 
     def append(self, rows: npt.ArrayLike) -> None:
         """Add rows at the end: all of them, or after an error none.
+
+        The rows are written behind the end of the file, which then ends with them. If the process is killed meanwhile,
+        the file may have the first of them.
 
         Parameters
         ----------

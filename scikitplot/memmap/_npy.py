@@ -8,7 +8,7 @@ import functools
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -195,9 +195,8 @@ class RowCount:
                 self._is_synced = False
                 raise
 
-    @contextlib.contextmanager
-    def in_step(self, file: File, rows: int) -> Iterator[None]:
-        """Write the header before a block that cuts rows off, or after one that adds rows.
+    def in_step(self, file: File, rows: int, change: Callable[[], bool]) -> bool:
+        """Write the header before a change that cuts rows off, or after one that adds rows; return whether it was made.
 
         So the file has all rows of its header at any moment. `numpy.load` ignores what follows them.
         """
@@ -209,17 +208,19 @@ class RowCount:
                 f"The header of {self._name} has no room for {rows} rows: copy the array to a new file, made by "
                 'open_npy(path, "w+", ...), whose header has room'
             )
+        done = False
         if not grows:
             self._write(file, new)
         try:
-            yield
-        except BaseException:
-            if not grows:
+            done = change()
+        finally:
+            if not grows and not done:
                 self._write(file, old)
-            raise
-        if grows:
+        if done and grows:
             self._write(file, new)
-        self.rows = rows
+        if done:
+            self.rows = rows
+        return done
 
     @staticmethod
     def reopen(path: str, mode: str, *, offset: int, **layout: Any) -> MemMap:

@@ -92,7 +92,7 @@ def locked(mode: str) -> Callable[[str], MemMap]:
     return prepare
 
 
-def grown(prepare: Callable[[str], MemMap]) -> Callable[[str], MemMap]:
+def appended_to(prepare: Callable[[str], MemMap]) -> Callable[[str], MemMap]:
     def append(folder: str) -> MemMap:
         mm = prepare(folder)
         with MemMap.open(os.path.join(folder, "table"), "r+", dtype="<i8") as other:
@@ -198,7 +198,7 @@ def cases() -> Iterator[Case]:
             yield Case(f"grow {mode}{name}", prepare, lambda mm, grown=grown: mm.resize(grown), [ROWS, grown])
             yield Case(f"cut {mode}{name}", prepare, lambda mm, cut=cut: mm.resize(cut), [ROWS, cut])
             if mode == "r+":
-                yield Case(f"refresh {mode}{name}", grown(prepare), lambda mm: mm.refresh(), [ROWS, 2 * ROWS])
+                yield Case(f"refresh {mode}{name}", appended_to(prepare), lambda mm: mm.refresh(), [ROWS, 2 * ROWS])
             yield Case(f"append {mode}{name}", prepare, lambda mm: mm.append(np.arange(ROWS)), [ROWS, 2 * ROWS])
 
 
