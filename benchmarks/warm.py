@@ -302,6 +302,40 @@ ANONYMOUS = Work(
 )
 
 
+def logs(stack: ExitStack) -> Names:
+    """Files that differ only in size, sparse except for the rows that are appended."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    row = np.arange(128, dtype="<f4")
+    names: Names = {"os": os, "row": row, "raw": row.tobytes()}
+    for label in ("1 MiB", "1 GiB"):
+        for kind in ("log", "written"):
+            path = os.path.join(folder, kind + label)
+            with open(path, "wb") as file:
+                file.truncate(SIZES[label])
+            name = f"{kind}_{label.replace(' ', '')}"
+            if kind == "log":
+                names[name] = stack.enter_context(MemMap.open(path, "r+", dtype="<f4", shape=(-1, 128)))
+            else:
+                names[name] = os.open(path, os.O_WRONLY | os.O_APPEND)
+                stack.callback(os.close, names[name])
+    return names
+
+
+APPEND, APPEND_1GIB = (
+    Work(
+        f"append of 512 bytes to {label}",
+        logs,
+        {
+            "MemMap": f"log_{label.replace(' ', '')}.append(row)",
+            "os.write": f"os.write(written_{label.replace(' ', '')}, raw)",
+        },
+        "os.write",
+        2,
+    )
+    for label in ("1 MiB", "1 GiB")
+)
+
+
 def growth(subject: str, statements: dict[str, str], against: str = "MemMap, 1 MiB", most: float = 1.15) -> Work:
     """Work whose time must not grow with the file; a ratio of 1.15 allows for noise."""
     contenders = {
@@ -328,7 +362,7 @@ BATCH_GROWTH = growth(
 )
 
 ALL = (
-    OPEN, ITEM, SLICE, ROW, READ_AT, GATHER, ANONYMOUS,
+    OPEN, ITEM, SLICE, ROW, READ_AT, GATHER, ANONYMOUS, APPEND, APPEND_1GIB,
     OPEN_GROWTH, SLICE_GROWTH, READ_AT_GROWTH, PICKLE_GROWTH, GATHER_GROWTH, BATCH_GROWTH,
 )  # fmt: skip
 

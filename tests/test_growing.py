@@ -230,8 +230,8 @@ def test_refresh_refuses_maps_whose_size_does_not_follow_from_a_file(path, make)
 
 
 def test_refresh_refuses_windows_and_closed_maps(path):
-    with MemMap.open(path) as mm:
-        with mm.window(1, 3) as part, pytest.raises(ValueError, match="window cannot be refreshed"):
+    with MemMap.open(path) as mm, mm.window(1, 3) as part:
+        with pytest.raises(ValueError, match="window cannot be refreshed"):
             part.refresh()
     with pytest.raises(ValueError, match="closed"):
         mm.refresh()
@@ -306,8 +306,9 @@ def test_that_the_first_dimension_was_inferred_survives_pickling_and_changes_of_
     with grower.open() as mm, pickle.loads(pickle.dumps(mm)) as again:
         grower.append(1)
         assert again.refresh() == 9
-    with MemMap.open(grower.path, dtype="u1", shape=16) as mm, pickle.loads(pickle.dumps(mm)) as again:
-        with pytest.raises(ValueError, match="fixed shape"):
+    with MemMap.open(grower.path, dtype="u1", shape=16) as mm:
+        again = pickle.loads(pickle.dumps(mm))
+        with again, pytest.raises(ValueError, match="fixed shape"):
             again.refresh()
 
 

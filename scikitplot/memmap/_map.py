@@ -1212,8 +1212,8 @@ class MemMap(MapCore):
             after_rows = f". Rows that a killed append left behind are removed by os.truncate(path, {end})"
             others = ". refresh() takes in what others appended" if self._is_inferred and size > end else ""
             raise ValueError(
-                f"The map ends at byte {end} of {self.path or 'its file'}, which has {size} bytes: only a map that ends "
-                f"with its file can change its size{others}{after_rows if self._region.header else ''}"
+                f"The map ends at byte {end} of {self.path or 'its file'}, which has {size} bytes: only a map that "
+                f"ends with its file can change its size{others}{after_rows if self._region.header else ''}"
             )
 
     def _resize_to(self, shape: tuple[int, ...], rows: npt.NDArray[Any] | None = None) -> None:
@@ -1328,8 +1328,8 @@ class MemMap(MapCore):
         self._check_rows_are_contiguous('open the file with order="C" and the shape reversed')
         if not self._is_inferred:
             raise ValueError(
-                f"{self!r} has a fixed shape: refresh needs a map whose first dimension was inferred when it was opened "
-                "(-1, or no shape)"
+                f"{self!r} has a fixed shape: refresh needs a map whose first dimension was inferred from the file when "
+                "it was opened (-1, or no shape)"
             )
         with self._region.size_lock():
             self.verify()
