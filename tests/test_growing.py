@@ -107,14 +107,13 @@ def test_views_keep_their_shape_and_the_memory_that_they_share_with_the_map(grow
 @pytest.mark.linux
 @pytest.mark.skipif(sys.maxsize < 2**32, reason="needs an address space with room behind a map")
 @pytest.mark.parametrize("count", SIZES)
-def test_private_changes_stay_and_are_those_of_views_too(path, count):
-    with MemMap.open(path, "c", dtype="<i4", shape=(-1, 4)) as mm:
+def test_private_changes_stay_and_are_those_of_views_too(grower, count):
+    with grower.open("c") as mm:
         view = mm[4:]
         view[1] = -1
         mm[0] = -2
         for i in range(1, 4):
-            with open(path, "ab") as file:
-                file.write(rows(6 + (i - 1) * count, 6 + i * count).tobytes())
+            grower.append(count)
             assert mm.refresh() == 6 + i * count
             mm[-1] = -i
         view[0] = -5
@@ -123,7 +122,8 @@ def test_private_changes_stay_and_are_those_of_views_too(path, count):
         expected[[5 + count, 5 + 2 * count, 5 + 3 * count]] = [[-1], [-2], [-3]]
         np.testing.assert_array_equal(mm[...], expected)
         del view
-    np.testing.assert_array_equal(np.fromfile(path, "<i4").reshape(-1, 4), rows(0, 6 + 3 * count))
+    with grower.open() as mm:
+        np.testing.assert_array_equal(mm[...], rows(0, 6 + 3 * count))
 
 
 @pytest.mark.parametrize("offset", [0, 4, PAGE + 4])
@@ -230,9 +230,8 @@ def test_refresh_refuses_maps_whose_size_does_not_follow_from_a_file(path, make)
 
 
 def test_refresh_refuses_windows_and_closed_maps(path):
-    with MemMap.open(path) as mm, mm.window(1, 3) as part:
-        with pytest.raises(ValueError, match="window cannot be refreshed"):
-            part.refresh()
+    with MemMap.open(path) as mm, mm.window(1, 3) as part, pytest.raises(ValueError, match="window cannot be"):
+        part.refresh()
     with pytest.raises(ValueError, match="closed"):
         mm.refresh()
 
@@ -463,9 +462,10 @@ def test_locked_pages_stay_locked_when_a_map_moves(make_file):
 
 
 def test_readers_in_threads_see_whole_rows_of_a_map_that_is_refreshed(path):
-    with MemMap.open(path, "r+", dtype="<i4", shape=(-1, 4)) as writer, MemMap.open(
-        path, dtype="<i4", shape=(-1, 4)
-    ) as mm:
+    with (
+        MemMap.open(path, "r+", dtype="<i4", shape=(-1, 4)) as writer,
+        MemMap.open(path, dtype="<i4", shape=(-1, 4)) as mm,
+    ):
         done = []
 
         def work(k):

@@ -36,7 +36,7 @@ import sys
 
 import numpy as np
 
-from ._layout import as_tuple, at_least, resolve
+from ._layout import InferredShape, as_tuple, at_least, resolve
 
 cdef extern from "Python.h":
     ctypedef struct PyMethodDef:
@@ -174,11 +174,12 @@ cdef class MapCore:
     @staticmethod
     def _over_file(type cls not None, File file not None, dtype, shape, offset, order, mode, access):
         """Make a map, of a subclass: an array over an open file."""
+        cdef bint is_inferred = shape is None or type(shape) is InferredShape
         if shape is not None:
             shape = as_tuple(shape)
+            is_inferred = is_inferred or shape[:1] == (-1,)
         cdef tuple layout = resolve(dtype, shape, order, offset, file.last_info.size, file.path or "the file")
         _, _, _, nbytes, start, _ = layout
-        cdef bint is_inferred = shape is None or shape[:1] == (-1,)
         cdef Py_ssize_t room = nbytes + ROOM if is_inferred and mode.intent == "copy" else 0
         cdef MapCore self = over(cls, map_file(file, mode.intent, start, nbytes, room), layout, mode, access)
         self._is_inferred = is_inferred

@@ -10,7 +10,8 @@ from .libregion cimport (
     REGION_DEVICE, REGION_DIRECTORY, REGION_FIFO, REGION_GENERATED, REGION_NO_FILE, REGION_REGULAR, REGION_SOCKET,
     region_directory_sync, region_error_text, region_file, region_file_close, region_file_create,
     region_file_create_nameless, region_file_info, region_file_link, region_file_open, region_file_reopen,
-    region_file_read, region_file_resize, region_file_sync, region_file_write, region_info, region_kind, region_path_info,
+    region_file_read, region_file_resize, region_file_sync, region_file_write, region_info, region_kind,
+    region_path_info,
 )
 
 from ._limits import explain_descriptors

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 Shape = SupportsIndex | Sequence[SupportsIndex] | None
 
+
+class InferredShape(tuple[int, ...]):
+    """A full shape whose first dimension follows from the file, as with -1: see `MemMap.refresh`."""
+
+    __slots__ = ()
+
+
 MAX_NBYTES = sys.maxsize  # of an array
 MAX_END = (1 << 63) - 1  # of a file; a small part of it may be mapped in a 32-bit process, too
 MAX_NDIM = 64  # of NumPy

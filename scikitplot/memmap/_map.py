@@ -1328,8 +1328,8 @@ class MemMap(MapCore):
         self._check_rows_are_contiguous('open the file with order="C" and the shape reversed')
         if not self._is_inferred:
             raise ValueError(
-                f"{self!r} has a fixed shape: refresh needs a map whose first dimension was inferred from the file when "
-                "it was opened (-1, or no shape)"
+                f"{self!r} has a fixed shape: refresh needs a map whose first dimension was inferred from the file "
+                "when it was opened (-1, or no shape)"
             )
         with self._region.size_lock():
             self.verify()

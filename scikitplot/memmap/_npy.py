@@ -16,7 +16,7 @@ import numpy as np
 from . import _files
 from ._core import MapCore
 from ._file import File, FileInfo
-from ._layout import Shape, as_tuple, resolve
+from ._layout import InferredShape, Shape, as_tuple, resolve
 from ._map import Default, MemMap
 from ._modes import ACCESSES, ORDERS, Access, Mode, Order, parse_mode, refuse
 from ._region import Region
@@ -373,7 +373,9 @@ def open_npy(
         item = header.check(dtype, shape, order)
         if end is not None and start + header.nbytes > end:
             raise ValueError(f"{title} ends {start + header.nbytes - end} bytes before its array does")
-        layout: dict[str, Any] = {"shape": header.shape, "offset": start, "order": header.order}
+        is_inferred = end is None and (shape is None or as_tuple(shape)[:1] == (-1,))
+        full = InferredShape(header.shape) if is_inferred and header.shape else header.shape
+        layout: dict[str, Any] = {"shape": full, "offset": start, "order": header.order}
         mm = MemMap.open(name, how.name, dtype=item, access=access, sparse=sparse, **layout)
     info = mm._region.info
     if info is None or info.identity != identity:
@@ -381,5 +383,4 @@ def open_npy(
         raise OSError(errno.ESTALE, "Another file took its place while it was opened", name)
     if end is None and header.shape:
         mm._region.header = RowCount(header)
-        mm._is_inferred = shape is None or as_tuple(shape)[:1] == (-1,)
     return mm

@@ -559,8 +559,8 @@ cdef class Region:
                 code = self.map_more(file.handle, nbytes, alone, &lock_code)
                 if code == EBUSY:
                     raise BufferError(
-                        f"Cannot refresh a map of mode \"c\" while views of it are alive, with no room behind it in the "
-                        f"address space: {self.path}. Drop them (del), or copy what you keep (.copy())")
+                        'Cannot refresh a map of mode "c" while views of it are alive, and there is no room behind it '
+                        f"in the address space: {self.path}. Drop them (del), or copy what you keep (.copy())")
                 check_mapped(code, nbytes, self.path)
                 self.check_lock(lock_code, locked)
             self.note_size(file.handle)

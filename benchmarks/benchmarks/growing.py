@@ -1,0 +1,9 @@
+import warm
+
+
+class Append(warm.Subject):
+    work = warm.APPEND
+
+
+class AppendToLarge(warm.Subject):
+    work = warm.APPEND_1GIB
