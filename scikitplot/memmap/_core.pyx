@@ -180,7 +180,7 @@ cdef class MapCore:
             is_inferred = is_inferred or shape[:1] == (-1,)
         cdef tuple layout = resolve(dtype, shape, order, offset, file.last_info.size, file.path or "the file")
         _, _, _, nbytes, start, _ = layout
-        cdef Py_ssize_t room = nbytes + ROOM if is_inferred and mode.intent == "copy" else 0
+        cdef Py_ssize_t room = min(nbytes + ROOM, sys.maxsize) if is_inferred and mode.intent == "copy" else 0
         cdef MapCore self = over(cls, map_file(file, mode.intent, start, nbytes, room), layout, mode, access)
         self._is_inferred = is_inferred
         return enlist(self)

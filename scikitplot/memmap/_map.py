@@ -1339,8 +1339,6 @@ class MemMap(MapCore):
                 rows = min(rows, (file.info_now().size - self.offset) // row)
                 if rows != len(self):
                     self._extend((rows, *self.shape[1:]), rows * row, file)
-                if header is not None:
-                    header.rows = rows
             return rows
 
     def _as_rows(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:

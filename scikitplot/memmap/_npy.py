@@ -172,7 +172,7 @@ class RowCount:
         rows = self._parse(raw)
         if rows is None:
             raise OSError(errno.ESTALE, "Another array has taken the place of the one that is mapped", file.path)
-        self._raw = raw
+        self._raw, self.rows = raw, rows
         return rows
 
     def _with(self, rows: int) -> bytes:

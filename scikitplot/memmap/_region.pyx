@@ -505,6 +505,8 @@ cdef class Region:
             return 0
         if not is_appended:
             code = self.resize_locked(nbytes, sparse, kept, &lock_code)
+        if code:
+            check_damage(self)
         try:
             check(code, self.path)
         except OSError as error:
@@ -561,6 +563,8 @@ cdef class Region:
                     raise BufferError(
                         'Cannot refresh a map of mode "c" while views of it are alive, and there is no room behind it '
                         f"in the address space: {self.path}. Drop them (del), or copy what you keep (.copy())")
+                if code:
+                    check_damage(self)
                 check_mapped(code, nbytes, self.path)
                 self.check_lock(lock_code, locked)
             self.note_size(file.handle)
@@ -622,7 +626,8 @@ cdef class Region:
         self.advise_from(REGION_NORMAL)
         self.nbytes = nbytes
         if not alone or old.unmap():
-            self.older = older
+            with cython.critical_section(self):
+                self.older = older
         return 0
 
     cdef void trim(self) noexcept:
@@ -828,8 +833,9 @@ cdef class Region:
         Pages that cannot be written back stay there, and the error is raised.
         """
         cdef Region root = self.root()
+        cdef OldMapping old
         cdef region_file handle
-        cdef Py_ssize_t start, stop
+        cdef Py_ssize_t start, stop, skipped = self.offset - root.offset
         cdef int code = 0
         acquire(self)
         try:
@@ -842,9 +848,11 @@ cdef class Region:
             handle = handle_of(file)
             with cython.critical_section(root):
                 root.forget_inherited_locks()
-                locked = root.locked
+                locked, older = root.locked, root.older
             for run in subtract(pages, locked):  # Windows would unlock locked pages
                 start, stop = bytes_of(run, self.offset, self.nbytes)
+                for old in older or ():
+                    old.evict(skipped + start, skipped + stop, self.shared)
                 with nogil:
                     code = region_evict(handle, self.offset + start, self.address + start, stop - start, self.shared)
                 if code:
@@ -1119,6 +1127,12 @@ cdef class OldMapping:
     cdef char *address  # NULL: nothing to unmap
     cdef size_t room
     cdef Guard guard
+
+    cdef void evict(self, Py_ssize_t start, Py_ssize_t stop, bint shared) noexcept:
+        """Drop pages from this process."""
+        stop = min(stop, <Py_ssize_t>self.room)
+        if start < stop:
+            region_evict(REGION_NO_FILE, 0, self.address + start, stop - start, shared)
 
     cdef int unmap(self) noexcept:
         """Return 0, or the system's error code: then it stays mapped."""

@@ -758,6 +758,52 @@ static void a_revoke_is_told_apart_from_a_loss(void)
     close_map(&m);
 }
 
+static void what_an_old_mapping_loses_damages_the_new_one_as_well(void)
+{
+    map m = open_map(4 * page, REGION_WRITE, 0), old = m;
+    void *moved;
+    CHECK(!region_file_resize(m.file, 16 * page, 1));
+    CHECK(!region_map(m.file, REGION_WRITE, 0, 16 * page, &moved));
+    CHECK(!fault_move(m.guard, moved, 16 * page, &old.guard));
+    m.bytes = moved;
+    m.size = 16 * page;
+    CHECK(m.bytes[3 * page] == 7 && old.bytes[3 * page] == 7 && !damage(&m) && !damage(&old));
+    cut(2 * page);
+    CHECK(old.bytes[3 * page] == 0 && loss(&old) == FAULT_TRUNCATED && loss(&m) == FAULT_TRUNCATED);
+    CHECK(report_of(&m).start == 2 * page && report_of(&m).stop == 4 * page);
+    CHECK(fault_recover(old.guard, m.file) == ENODATA);
+    cut(16 * page);
+    CHECK(!fault_recover(old.guard, m.file) && !fault_recover(m.guard, m.file) && !damage(&m) && !damage(&old));
+    old.bytes[3 * page] = 5;
+    CHECK(m.bytes[3 * page] == 5);
+    cut(page);
+    CHECK(m.bytes[5 * page] == 0 && loss(&m) == FAULT_TRUNCATED && !damage(&old));
+    CHECK(fault_extend(m.guard, 17 * page) == ENODATA);
+    close_map(&old);
+    close_map(&m);
+}
+
+static void a_mapping_that_grows_in_its_place_is_guarded_to_its_end(void)
+{
+    map m = open_map(4 * page, REGION_WRITE, 0);
+    void *ahead;
+    size_t room = 64 * page;
+    CHECK(!region_map_ahead(m.file, REGION_WRITE, 0, 4 * page, &room, &ahead) && room >= 4 * page);
+    fault_pause(m.guard);
+    CHECK(!region_unmap((void *)m.bytes, m.size));
+    fault_resume(m.guard, ahead, 4 * page);
+    m.bytes = ahead;
+    m.size = room;
+    if (room > 16 * page) {
+        CHECK(!region_file_resize(m.file, 16 * page, 1) && !fault_extend(m.guard, 16 * page - 1));
+        m.bytes[15 * page] = 1;
+        CHECK(!damage(&m));
+        cut(8 * page);
+        CHECK(m.bytes[15 * page] == 0 && loss(&m) == FAULT_TRUNCATED && report_of(&m).stop == 16 * page - 1);
+    }
+    close_map(&m);
+}
+
 /* --- faults of others --------------------------------------------------------------------------------------------- */
 
 static volatile unsigned char *unguarded(void)
@@ -1091,6 +1137,8 @@ static const struct {
     TEST(opening_closing_and_faulting_go_together),
     TEST(a_revoked_map_reads_zeros),
     TEST(a_revoke_is_told_apart_from_a_loss),
+    TEST(what_an_old_mapping_loses_damages_the_new_one_as_well),
+    TEST(a_mapping_that_grows_in_its_place_is_guarded_to_its_end),
     TEST(faults_of_others_end_as_they_would_have),
     TEST(other_faults_in_a_map_are_not_ours),
     TEST(a_handler_that_mends_its_own_faults_is_called_each_time),

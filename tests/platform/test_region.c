@@ -1170,6 +1170,73 @@ static void a_growing_map_keeps_its_bytes_and_gains_zeros(void)
     }
 }
 
+static void what_is_appended_is_behind_the_end_or_nowhere(void)
+{
+    const char *path;
+    unsigned char read[5000];
+    int ends_there = -1;
+    size_t found;
+    region_file file = open_new_file(1000, &path);
+    const unsigned char *bytes = pattern_bytes(5000);
+    CHECK(region_file_append(file, 999, bytes + 999, 1, &ends_there) == 0 && !ends_there);
+    CHECK(region_file_append(file, 1001, bytes + 1001, 1, &ends_there) == 0 && !ends_there);
+    CHECK(size_of(file) == 1000);
+    CHECK(region_file_append(file, 1000, bytes + 1000, 4000, &ends_there) == 0 && ends_there);
+    CHECK(region_file_append(file, 5000, bytes, 0, &ends_there) == 0 && ends_there);
+    CHECK(region_file_read(file, 100, read, 4900, &found) == 0 && found == 4900 && is_pattern(read, 100, 4900));
+    CHECK(region_file_read(file, 4990, read, 100, &found) == 0 && found == 10 && is_pattern(read, 4990, 10));
+    CHECK(region_file_read(file, 6000, read, 100, &found) == 0 && found == 0);
+    CHECK(region_file_close(file) == 0);
+    CHECK(file_is_pattern(path, 5000));
+}
+
+/* Append to a file, and have its map, which has `*room`, reach to the end. */
+static void follow(region_file file, region_intent intent, uint64_t offset, size_t old_size, size_t size, size_t *room, void **address)
+{
+    void *moved;
+    int ends_there = 0;
+    size_t old_room = *room;
+    CHECK(region_file_append(file, offset + old_size, pattern_bytes((size_t)offset + size) + offset + old_size, size - old_size, &ends_there) == 0);
+    CHECK(ends_there);
+    if (size <= old_room) {
+        CHECK(region_use_room(file, intent, offset, *address, old_size, size) == 0);
+        return;
+    }
+    *room = 3 * size;
+    CHECK(region_map_ahead(file, intent, offset, size, room, &moved) == 0 && *room >= size);
+    if (intent == REGION_COPY) CHECK(region_take_changes(file, offset, *address, old_size, moved, size) == 0);
+    CHECK(region_unmap(*address, old_room) == 0);
+    *address = moved;
+}
+
+static void a_map_with_room_follows_its_file_and_keeps_private_changes(void)
+{
+    const region_intent intents[] = {REGION_READ, REGION_WRITE, REGION_COPY};
+    const size_t sizes[] = {1, 3000, 3001, 70000, 90001, 500000};
+    for (int i = 0; i < 3; i++) FOR_OFFSETS(offset) {
+        const char *path;
+        size_t room = 80000;
+        void *address;
+        if (offset > 65537) continue;
+        region_file file = open_new_file((size_t)offset + 1, &path);
+        CHECK(region_map_ahead(file, intents[i], offset, 1, &room, &address) == 0 && room >= 1);
+        if (intents[i] == REGION_COPY) *(unsigned char *)address = (unsigned char)~pattern(offset);
+        for (size_t k = 1; k < sizeof sizes / sizeof *sizes; k++) {
+            follow(file, intents[i], offset, sizes[k - 1], sizes[k], &room, &address);
+            if (failed_here) return;
+            const unsigned char *bytes = address;
+            CHECK(is_pattern(bytes + 1, offset + 1, sizes[k] - 1));
+            CHECK(bytes[0] == (intents[i] == REGION_COPY ? (unsigned char)~pattern(offset) : pattern(offset)));
+        }
+        CHECK(region_trim(room, 500000, &address) == 0);
+        CHECK(is_pattern((unsigned char *)address + 1, offset + 1, 499999));
+        CHECK(region_unmap(address, 500000) == 0);
+        CHECK(region_file_close(file) == 0);
+        CHECK(file_is_pattern(path, (size_t)offset + 500000));
+        CHECK(remove_file(path));
+    }
+}
+
 static void a_shrinking_map_keeps_its_head(void)
 {
     const size_t sizes[] = {1, 3000, 70000, 199999, 200000};
@@ -1564,6 +1631,8 @@ static const struct {
 #endif
     TEST(named_memory_is_found_as_long_as_it_is_open),
     TEST(a_growing_map_keeps_its_bytes_and_gains_zeros),
+    TEST(what_is_appended_is_behind_the_end_or_nowhere),
+    TEST(a_map_with_room_follows_its_file_and_keeps_private_changes),
     TEST(a_shrinking_map_keeps_its_head),
     TEST(a_map_may_shrink_to_nothing_and_grow_again),
     TEST(a_map_that_cannot_grow_stays_as_it_was),
