@@ -174,6 +174,9 @@ def test_maps_that_end_before_their_file_refuse(path):
 def test_maps_without_dimensions_windows_and_shared_memory_refuse(path):
     with MemMap.anonymous(()) as scalar, pytest.raises(ValueError, match="of no dimensions"):
         scalar.resize(2)
+    for row in (1, np.array(1, "<i4"), np.ones(2, "<i4")):
+        with MemMap.open(path, "r+", dtype="<i4", shape=()) as scalar, pytest.raises(ValueError, match="no dimensions"):
+            scalar.append(row)
     with table(path) as mm, mm.window(2, 6) as part, pytest.raises(ValueError, match="window"):
         part.resize(9)
     with MemMap.anonymous(3, shared=True) as shared:

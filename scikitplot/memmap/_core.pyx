@@ -224,7 +224,7 @@ cdef class MapCore:
         cdef cnp.npy_intp added = 1
         cdef int i, axis
         if not (type(rows) is cnp.ndarray and region.on_file and region.shared and region.writable
-                and self._window_of is None and (self.ndim_ == 1 or self.order == "C")):
+                and self._window_of is None and self.ndim_ > 0 and (self.ndim_ == 1 or self.order == "C")):
             return False
         block = rows
         axis = cnp.PyArray_NDIM(block) - self.ndim_ + 1  # 1 if it has several rows
