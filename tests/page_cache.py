@@ -49,9 +49,9 @@ def cold(path):
 
 
 def mapping_field(path, name):
-    """A line of /proc/self/smaps about the mapping of a file."""
+    """A line of /proc/self/smaps about the mapping of a file; what is set aside behind it does not count."""
     text = Path("/proc/self/smaps").read_text(errors="replace")
-    (entry,) = re.findall(rf"^\S+ .*{re.escape(str(path))}\n((?:[A-Z].*\n)+)", text, re.MULTILINE)
+    (entry,) = re.findall(rf"^\S+ (?!---).*{re.escape(str(path))}\n((?:[A-Z].*\n)+)", text, re.MULTILINE)
     return re.search(rf"^{name}:\s*(.*)$", entry, re.MULTILINE)[1]
 
 

@@ -1333,13 +1333,17 @@ class MemMap(MapCore):
             )
         with self._region.size_lock():
             self.verify()
-            with self._region.opened_file() as file:
+            file = self._region.opened_file()
+            try:
                 header, row = self._region.header, self._row_nbytes
                 rows = sys.maxsize if header is None else header.rows_now(file)
                 rows = min(rows, (file.info_now().size - self.offset) // row)
                 if rows != len(self):
                     self._extend((rows, *self.shape[1:]), rows * row, file)
-            return rows
+                return rows
+            finally:
+                if file is not self._region.file:
+                    file.close()
 
     def _as_rows(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:
         """Return `rows` as an array of the map's dtype and row shape."""

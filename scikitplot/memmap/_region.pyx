@@ -8,7 +8,6 @@ A window is a region over part of another one, on which it holds a lease. The re
 its windows. State that exists once per mapping, such as the locks, is on the root.
 """
 
-import contextlib
 import errno
 import os
 import sys
@@ -166,18 +165,15 @@ cdef class Region:
             return None
         return file if file.info.identity == self.info.identity else None
 
-    @contextlib.contextmanager
     def opened_file(self):
-        """Give the mapped file, opened again if needed. Raise OSError if its path leads to another file or to none."""
-        held = self.file
-        file = File.open(self.path, False) if held is None else held
-        try:
+        """Return the mapped file, perhaps opened again. Raise OSError if its path leads to another file or to none."""
+        cdef File file = self.file
+        if file is None:
+            file = File.open(self.path, False)
             if file.info.identity != self.info.identity:
-                raise OSError(errno.ESTALE, REPLACED, self.path)
-            yield file
-        finally:
-            if held is None:
                 file.close()
+                raise OSError(errno.ESTALE, REPLACED, self.path)
+        return file
 
     @property
     def reads_huge_pages(self):
