@@ -220,6 +220,7 @@ def _build(
         set_size(file, offset + nbytes, sparse)
         if header:
             file.write(0, header)
+            file.sync()  # a power cut must not leave a name with no header, least of all in the place of an old file
         region = map_file(file, "write", offset, nbytes)
         region.sparse = sparse
         region.unsynced_name = True

@@ -1153,6 +1153,8 @@ class MemMap(MapCore):
         if wait:
             if self._region.header is not None:
                 self._region.header.sync(held)
+            elif held is not None and not self.nbytes:  # there is no page to flush, and the size may be new
+                held.sync()
             self._region.sync_name()
 
     def resize(self, shape: SupportsIndex | Sequence[SupportsIndex]) -> None:
@@ -1235,7 +1237,9 @@ class MemMap(MapCore):
         if header is None:
             return self._resize(shape, nbytes, rows)
         try:
-            return bool(header.in_step(self._region.file, shape[0], lambda: self._resize(shape, nbytes, rows)))
+            change = functools.partial(self._resize, shape, nbytes, rows)
+            # a row would cost a hundred times as much if each waited for the disk
+            return bool(header.in_step(self._region.file, shape[0], change, sync=rows is None))
         except OSError:
             if self.shape != old_shape:  # the header could not be written
                 self._resize(old_shape, old_nbytes)

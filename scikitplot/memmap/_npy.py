@@ -195,10 +195,11 @@ class RowCount:
                 self._is_synced = False
                 raise
 
-    def in_step(self, file: File, rows: int, change: Callable[[], bool]) -> bool:
+    def in_step(self, file: File, rows: int, change: Callable[[], bool], *, sync: bool) -> bool:
         """Write the header before a change that cuts rows off, or after one that adds rows; return whether it was made.
 
-        So the file has all rows of its header at any moment. `numpy.load` ignores what follows them.
+        So the file has all rows of its header at any moment. `numpy.load` ignores what follows them. With `sync`, that
+        is also true after a power cut: the disk has the first of the two changes before the second is made.
         """
         old, new, grows = self._raw, self._with(rows), rows > self.rows
         if not self._is_known:
@@ -209,14 +210,18 @@ class RowCount:
                 'open_npy(path, "w+", ...), whose header has room'
             )
         done = False
-        if not grows:
-            self._write(file, new)
         try:
+            if not grows:
+                self._write(file, new)
+                if sync:
+                    file.sync()
             done = change()
         finally:
             if not grows and not done:
                 self._write(file, old)
         if done and grows:
+            if sync:
+                file.sync()
             self._write(file, new)
         if done:
             self.rows = rows
@@ -359,7 +364,7 @@ def open_npy(
         same_file = File.reopen(system_handle(stream.fileno()), False, name)
         identity = same_file.info.identity
         same_file.close()
-        end, title = None, name
+        end, title, hint = None, name, ""
         begin = stream.read(4)
         stream.seek(0)
         if begin in ZIP:
@@ -371,9 +376,16 @@ def open_npy(
         header = Header.read(stream, title)
         start = stream.tell()
         item = header.check(dtype, shape, order)
-        if end is not None and start + header.nbytes > end:
-            raise ValueError(f"{title} ends {start + header.nbytes - end} bytes before its array does")
-        is_inferred = end is None and (shape is None or as_tuple(shape)[:1] == (-1,))
+        is_member = end is not None
+        is_inferred = not is_member and (shape is None or as_tuple(shape)[:1] == (-1,))
+        if end is None:
+            end = os.fstat(stream.fileno()).st_size
+            hint = (
+                f", which has shape {header.shape}, dtype {header.dtype} and offset {start}. A power cut after an "
+                "append does that: MemMap.open maps the rows that are left"
+            )
+        if start + header.nbytes > end:
+            raise ValueError(f"{title} ends {start + header.nbytes - end} bytes before its array does{hint}")
         full = InferredShape(header.shape) if is_inferred and header.shape else header.shape
         layout: dict[str, Any] = {"shape": full, "offset": start, "order": header.order}
         mm = MemMap.open(name, how.name, dtype=item, access=access, sparse=sparse, **layout)
@@ -381,6 +393,6 @@ def open_npy(
     if info is None or info.identity != identity:
         mm.close()
         raise OSError(errno.ESTALE, "Another file took its place while it was opened", name)
-    if end is None and header.shape:
+    if not is_member and header.shape:
         mm._region.header = RowCount(header)
     return mm
