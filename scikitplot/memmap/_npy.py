@@ -212,9 +212,11 @@ class RowCount:
         done = False
         try:
             if not grows:
+                if sync:
+                    self.sync(file)  # rows that were appended, before a header that keeps some of them
                 self._write(file, new)
                 if sync:
-                    file.sync()
+                    self.sync(file)
             done = change()
         finally:
             if not grows and not done:

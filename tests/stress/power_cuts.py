@@ -352,7 +352,7 @@ def record(system, seed, steps):
     os.makedirs("mounted", exist_ok=True)
     os.makedirs("states", exist_ok=True)
     make = [*MAKE[system].split(), "start"]
-    subprocess.run(make, check=True, stderr=subprocess.DEVNULL)  # where mkfs.xfs says what --unsupported means
+    subprocess.run(make, check=True, capture_output=True)  # mkfs.xfs says what --unsupported means
     shutil.copyfile("start", "disk")
     fuse, disk, log = (os.open(name, os.O_RDWR) for name in ("/dev/fuse", "disk", "log"))
     options = f"fd={fuse},rootmode=100600,user_id=0,group_id=0"
