@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from page_cache import PAGE, cached, cold
+from page_cache import PAGE, cached, cold, mapping_field
 
 from scikitplot.memmap import MemMap, batches
 
@@ -285,6 +285,31 @@ def test_a_worker_asks_for_no_blocks_beyond_its_share(make_file, monkeypatch):
         for _ in half:
             pass
     assert sorted(asked) == sorted(visited)
+
+
+@pytest.mark.linux
+@pytest.mark.native
+@pytest.mark.parametrize(("access", "flags"), [("normal", set()), ("sequential", {"sr"})])
+def test_blocks_are_read_at_random_until_the_iterator_ends(make_file, access, flags):
+    path = make_file(bytes(4 << 20))
+
+    def advice():
+        return {"rr", "sr"} & set(mapping_field(path, "VmFlags").split())
+
+    with MemMap.open(path, shape=(-1, 1024), access=access) as mm:
+        found = iter(batches(mm, batch_size=64, shuffle="blocks", seed=5))
+        next(found)
+        assert advice() == {"rr"}
+        assert mm.access == access
+        found.close()
+        assert advice() == flags
+
+
+def test_a_map_may_be_closed_before_the_iterator_over_its_blocks_ends(make_file):
+    with MemMap.open(make_file(bytes(4 << 20)), shape=(-1, 1024)) as mm:
+        found = iter(batches(mm, batch_size=64, shuffle="blocks", seed=5))
+        next(found)
+    found.close()
 
 
 @pytest.mark.parametrize("ahead", [0, 2, 100])

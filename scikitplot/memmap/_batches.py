@@ -113,9 +113,16 @@ class RowReader:
     def evict_before(self, position: int) -> None:
         """Evict what no batch from this position on needs."""
 
+    def close(self) -> None:
+        """Do nothing."""
+
 
 class BlockReader:
-    """Reads ahead for blocks, up to one group, and evicts each group after its last batch."""
+    """Reads ahead for blocks, up to one group, and evicts each group after its last batch.
+
+    Until `close`, files are advised "random". Otherwise Linux, short of memory, takes the rows of past groups for
+    recently used, drops those that were read ahead instead, and then reads 128 KiB for each page that is missing.
+    """
 
     def __init__(self, maps: list[_Map], items: Items, order: ShuffledBlocks, first: int, last: int) -> None:
         self._maps = maps
@@ -125,6 +132,16 @@ class BlockReader:
         self._kept = order.group_of(first)  # the first group that is not evicted yet
         self._last = order.group_of(last)
         self._requested = 0  # blocks of the group after it
+        parts = [part for table in maps for part, _, _ in parts_of(table, 0, len(table))]
+        self._files = [part._region for part in parts if part._region.info is not None]
+        for region in self._files:
+            region.switch_advice(region.access, "random")
+
+    def close(self) -> None:
+        """Return to the maps' own access intents."""
+        for region in self._files:
+            with contextlib.suppress(ValueError, BufferError):  # it was closed, or is being resized
+                region.switch_advice("random", region.access)
 
     def read_ahead(self, position: int, chosen: npt.NDArray[np.int64]) -> None:
         """Start reading the batch at this position."""
@@ -249,7 +266,7 @@ class Batches:
         if isinstance(self._order, ShuffledBlocks) and self._first < self._last:
             reader = BlockReader(maps, self._items, self._order, self._first, self._last - 1)
         starts = iter(range(self._first, self._last, self._size))
-        with contextlib.closing(bar):
+        with contextlib.closing(bar), contextlib.closing(reader):
             while True:
                 for start in itertools.islice(starts, self._ahead + 1 - len(waiting)):
                     stop = min(start + self._size, self._last)
@@ -316,7 +333,8 @@ def batches(
     epoch : int, default 0
         Each epoch has another order.
     buffer_nbytes : int, default 268435456
-        Bytes of the first map in a group of blocks (256 MiB). ``shuffle="blocks"`` keeps up to two groups resident.
+        Bytes of the first map in a group of blocks (256 MiB). ``shuffle="blocks"`` keeps up to two groups resident: in
+        a container, leave room for twice as much beside the process. Then each byte of the file is read once.
     start : int, default 0
         First batch, counted within the shard.
     shard : (int, int), default (0, 1)

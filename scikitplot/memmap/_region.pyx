@@ -799,6 +799,14 @@ cdef class Region:
         root.advise_from(<region_access>before)
         release(self)
 
+    def switch_advice(self, before, access):
+        """Have the system treat the whole mapping as if it had another access intent, for a while."""
+        cdef Region root = self.root()
+        cdef int old = ACCESSES.index(before), new = ACCESSES.index(access)
+        acquire(self)
+        region_advise(root.address, root.nbytes, not root.on_file, <region_access>old, <region_access>new)
+        release(self)
+
     cdef void advise_from(self, region_access before) noexcept:
         """Give the whole mapping its access intent, in the place of another."""
         if self.advised != before:
