@@ -30,6 +30,7 @@ PIECE = 16 * MIB // ROW  # rows of a step of a loop
 LAYOUT = {"dtype": "<i8", "shape": (-1, COLUMNS)}
 BATCH = 1000  # rows
 CHOSEN = 50 * BATCH  # rows at random
+FOLIO = 2 * MIB  # what Linux caches and drops as one at most; one may lie across either end of what is resident
 PROCESS = 32 * MIB  # room for the process itself, beside two buffers
 PAGE = os.sysconf("SC_PAGESIZE")
 ENOUGH = 2  # times the file: numpy.memmap may stop there
@@ -140,7 +141,7 @@ TASKS = [
     Task("mm[a:b], one after another", "loop", "loop", 1.1),
     Task("window(a, b), one after another", "windows", "loop", 1.1),
     Task("iter_chunks()", "chunks", "loop", 2),
-    Task("iter_chunks(evict=True)", "evicted_chunks", "loop", 1.1, 2 * 32 * MIB),
+    Task("iter_chunks(evict=True)", "evicted_chunks", "loop", 1.1, 2 * 32 * MIB + 2 * FOLIO),
     Task("concat(...).iter_chunks()", "concatenated", "loop", 2),
     Task('batches(shuffle="blocks"), 4 buffers', "small_blocks", "small_blocks", 1.1),
     Task('batches(shuffle="blocks"), 2 buffers', "large_blocks", "large_blocks", 1.1),
