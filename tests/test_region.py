@@ -70,7 +70,7 @@ def test_a_closed_region_refuses_every_call():
     calls = {
         "advise": ("normal",), "evict_pages": ([(0, 1)], None), "residency": (None, 0, N), "lock_pages": ([(0, 1)],),
         "unlock_pages": ([(0, 1)],),
-        "flush": (0, N, True), "window": (0, N),
+        "flush": (0, N, True), "window": (0, N), "switch_advice": ("normal", "random"),
     }  # fmt: skip
     for name, arguments in calls.items():
         with pytest.raises(ValueError, match="MemMap is closed: anonymous"):
