@@ -27,8 +27,8 @@ from .libregion cimport (
     region_access, region_advise, region_evict, region_file, region_file_append, region_file_info, region_file_resize,
     region_flush, region_info, region_intent, region_knows_residency, region_lock, region_map, region_map_ahead,
     region_map_anonymous, region_memory_create, region_memory_map, region_memory_open, region_page_size,
-    region_path_info, region_reads_huge_pages, region_request, region_residency, region_resize, region_resize_anonymous, region_rewrite,
-    region_take_changes, region_trim, region_unlock, region_unmap, region_use_room,
+    region_path_info, region_reads_huge_pages, region_request, region_residency, region_resize, region_resize_anonymous,
+    region_rewrite, region_take_changes, region_trim, region_unlock, region_unmap, region_use_room,
 )
 
 import time
