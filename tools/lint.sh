@@ -22,8 +22,10 @@ compile() { # COMPILER FILES...
 spelling() { git ls-files -z | xargs -0 codespell; }
 types_of_installed() { # from elsewhere, so that what is installed is looked at and not the sources here
     local config=$PWD/pyproject.toml allowed=$PWD/tools/stubtest-allowed.txt examples=$PWD/doc/examples
+    local results=$PWD/tests/types_of_results.py
     (cd "$elsewhere" && stubtest scikitplot.memmap --mypy-config-file "$config" --allowlist "$allowed")
     (cd "$elsewhere" && mypy "$examples"/!(word_vectors|downloads|plot_*).py) # those that need NumPy only
+    (cd "$elsewhere" && mypy --strict "$results" && basedpyright --level error "$results")
 }
 
 check ruff ruff check .

@@ -33,6 +33,7 @@ from ._region cimport (
 import math
 import os
 import sys
+from types import GenericAlias
 
 import numpy as np
 
@@ -167,6 +168,10 @@ cdef class MapCore:
     cdef cnp.npy_intp *steps
     cdef cnp.npy_intp *first_dims
     cdef list later_dims
+
+    @classmethod
+    def __class_getitem__(cls, item):
+        return GenericAlias(cls, item)
 
     def _check_open(self):
         check_open(self)

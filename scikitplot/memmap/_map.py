@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, SupportsIndex, TypeVar, overload
 
 import numpy as np
 
@@ -30,7 +30,10 @@ from ._region import map_anonymous
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ._core import _Scalar
     from ._paging import Rows, Runs
+
+    _Type = TypeVar("_Type", bound=np.generic)
 
 
 class Default(str):
@@ -73,7 +76,7 @@ def open_maps() -> list[MemMap]:
 
 @refuse_arithmetic
 @own_methods
-class MemMap(MapCore):
+class MemMap(MapCore["_Scalar"]):
     r"""An array over a file or over anonymous memory. The system reads a page when the program first touches it.
 
     `MemMap.open`, `MemMap.from_memmap`, `MemMap.anonymous` and `open_npy` make maps. A MemMap owns one mapping:
@@ -133,6 +136,36 @@ class MemMap(MapCore):
             "MemMap(...) makes no map: use MemMap.open(path, ...) for a file, MemMap.anonymous(shape, ...) for memory"
         )
 
+    @overload
+    @classmethod
+    def open(
+        cls,
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO = ...,
+        mode: str = ...,
+        *,
+        dtype: type[_Type] | np.dtype[_Type],
+        shape: Shape = None,
+        offset: SupportsIndex = 0,
+        order: Order = "C",
+        access: Access = "normal",
+        sparse: bool = False,
+    ) -> MemMap[_Type]: ...
+
+    @overload
+    @classmethod
+    def open(
+        cls,
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes] | BinaryIO = ...,
+        mode: str = ...,
+        *,
+        dtype: npt.DTypeLike = "u1",
+        shape: Shape = None,
+        offset: SupportsIndex = 0,
+        order: Order = "C",
+        access: Access = "normal",
+        sparse: bool = False,
+    ) -> Self: ...
+
     @classmethod
     def open(
         cls,
@@ -145,7 +178,7 @@ class MemMap(MapCore):
         order: Order = "C",
         access: Access = "normal",
         sparse: bool = False,
-    ) -> Self:
+    ) -> Any:
         """Map a file.
 
         Parameters
@@ -272,6 +305,18 @@ class MemMap(MapCore):
         self.advise(access)
         return self
 
+    @overload
+    @classmethod
+    def anonymous(
+        cls,
+        shape: SupportsIndex | Sequence[SupportsIndex],
+        dtype: type[_Type] | np.dtype[_Type],
+        *,
+        order: Order = "C",
+        shared: bool = False,
+    ) -> MemMap[_Type]: ...
+
+    @overload
     @classmethod
     def anonymous(
         cls,
@@ -280,7 +325,17 @@ class MemMap(MapCore):
         *,
         order: Order = "C",
         shared: bool = False,
-    ) -> Self:
+    ) -> Self: ...
+
+    @classmethod
+    def anonymous(
+        cls,
+        shape: SupportsIndex | Sequence[SupportsIndex],
+        dtype: npt.DTypeLike = "u1",
+        *,
+        order: Order = "C",
+        shared: bool = False,
+    ) -> Any:
         """Map zero-filled memory without a file.
 
         Parameters
@@ -320,7 +375,9 @@ class MemMap(MapCore):
         return MapCore._over(cls, map_anonymous(end_of(layout), shared), layout, MODES["r+"], "normal")
 
     @classmethod
-    def from_memmap(cls, array: npt.NDArray[Any], *, mode: str | None = None, access: Access = "normal") -> Self:
+    def from_memmap(
+        cls, array: npt.NDArray[_Type], *, mode: str | None = None, access: Access = "normal"
+    ) -> MemMap[_Type]:
         """Map again what a `numpy.memmap` maps: the same bytes of the same file, in the same layout.
 
         Parameters
@@ -584,7 +641,7 @@ class MemMap(MapCore):
             raise ValueError("A MemMap is no integer; its bytes are bytes(mm)")
         raise TypeError("A MemMap is no integer: use mm[...]")
 
-    def __getitems__(self, indices: npt.ArrayLike) -> npt.NDArray[Any]:
+    def __getitems__(self, indices: npt.ArrayLike) -> npt.NDArray[_Scalar]:
         return self.gather(indices)  # torch's DataLoader takes a map as a dataset, and reads each batch by one call
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -745,7 +802,7 @@ class MemMap(MapCore):
         if damaged and error is None:
             self._region.check_damage()
 
-    def detach(self) -> npt.NDArray[Any]:
+    def detach(self) -> npt.NDArray[_Scalar]:
         """Close the map and hand its memory over to an array.
 
         Returns
@@ -799,7 +856,7 @@ class MemMap(MapCore):
         if not self.writable:
             return self.__copy__()
         self._check_open()
-        copied = self.anonymous(self.shape, self.dtype, order=self.order)
+        copied: Self = self.anonymous(self.shape, self.dtype, order=self.order)
         try:
             copied[...] = self
             self._region.check_damage()
@@ -934,7 +991,7 @@ class MemMap(MapCore):
 
     def iter_chunks(
         self, rows: slice | None = None, *, nbytes: SupportsIndex = 1 << 25, evict: bool = False, progress: bool = False
-    ) -> Iterator[npt.NDArray[Any]]:
+    ) -> Iterator[npt.NDArray[_Scalar]]:
         """Iterate over views of consecutive rows, while the system reads the next chunk.
 
         Parameters
