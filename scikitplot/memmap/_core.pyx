@@ -16,7 +16,7 @@ from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject, PyTypeObject, PyObject_GetItem, PyObject_SetItem
 from cpython.ref cimport Py_INCREF
 from cpython.weakref cimport PyWeakref_NewRef
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
 from ._file cimport File
@@ -53,12 +53,15 @@ cdef extern from *:
     ctypedef cnp.npy_intp *shared_dims
 
 cdef extern from "numpy/arrayobject.h":
+    ctypedef struct Descr "PyArray_Descr":  # a dtype whose references are not counted
+        pass
+    cnp.npy_intp PyDataType_ELSIZE(Descr *dtype)
     object PyArray_NewFromDescr(
-        type subtype, cnp.dtype dtype, int ndim, const cnp.npy_intp *dims, const cnp.npy_intp *strides, void *data,
+        type subtype, Descr *dtype, int ndim, const cnp.npy_intp *dims, const cnp.npy_intp *strides, void *data,
         int flags, PyObject *like)
-    cnp.ndarray PyArray_Empty(int ndim, const cnp.npy_intp *dims, cnp.dtype dtype, int fortran)
-    object PyArray_Scalar(void *data, cnp.dtype dtype, PyObject *base)
-    int PyArray_Pack(cnp.dtype dtype, void *item, object value) except -1
+    cnp.ndarray PyArray_Empty(int ndim, const cnp.npy_intp *dims, Descr *dtype, int fortran)
+    object PyArray_Scalar(void *data, Descr *dtype, PyObject *base)
+    int PyArray_Pack(Descr *dtype, void *item, object value) except -1
     int PyArray_CopyObject(cnp.ndarray target, object value) except -1
     enum:
         NPY_HALF
@@ -86,8 +89,18 @@ cdef enum:
     WRITE_PIECE = 1 << 24   # bytes of such a write between two checks
 
 
+cdef inline PyObject *borrowed(MapCore self) noexcept:
+    """Return the region, not counted as a reference: threads that count those of one object wait for each other.
+
+    The pointer is valid as long as the map, which the caller has: a map that gets another region keeps the old one until
+    it is deallocated. A call takes the region once, after all Python code that it runs, and releases the same one.
+    """
+    return <PyObject *>self._region
+
+
 cdef inline int check_open(MapCore self) except -1:
-    return self._region.raise_unusable(USERS_GONE) if is_closed(self._region) else 0
+    cdef PyObject *region = borrowed(self)
+    return (<Region>region).raise_unusable(USERS_GONE) if is_closed(<Region>region) else 0
 
 
 cdef inline int check_writable(MapCore self) except -1:
@@ -98,10 +111,10 @@ cdef inline int check_writable(MapCore self) except -1:
 
 
 cdef inline object array(
-    MapCore self, Lease taken, cnp.dtype dtype, char *data, int ndim, cnp.npy_intp *dims, cnp.npy_intp *steps
+    MapCore self, Lease taken, Descr *dtype, char *data, int ndim, cnp.npy_intp *dims, cnp.npy_intp *steps
 ):
     """Return an ndarray over memory that a lease keeps mapped."""
-    Py_INCREF(dtype)  # stolen by NumPy, as is the lease
+    Py_INCREF(<object>dtype)  # stolen by NumPy, as is the lease
     cdef object view = PyArray_NewFromDescr(cnp.ndarray, dtype, ndim, dims, steps, data, self.flags, NULL)
     Py_INCREF(taken)
     cnp.PyArray_SetBaseObject(view, taken)
@@ -113,6 +126,7 @@ cdef MapCore over(type cls, Region region, tuple layout, mode, access):
     cdef MapCore self = (<PyTypeObject *>MapCore).tp_new(cls, <PyObject *>(), NULL)
     cdef int i
     self.dtype, shape, self.strides, _, self.offset, self.order = layout
+    self.descr = <Descr *>self.dtype
     self.ndim_ = len(shape)
     self.first_dims = <cnp.npy_intp *>PyMem_Malloc(max(2 * self.ndim_, 1) * sizeof(cnp.npy_intp))
     if self.first_dims == NULL:
@@ -161,6 +175,7 @@ cdef class MapCore:
     cdef tuple now_shape
     cdef dict windows
 
+    cdef Descr *descr  # the same as `dtype`
     cdef int ndim_
     cdef int flags
     cdef bint simple_scalars
@@ -381,7 +396,7 @@ cdef class MapCore:
 
     cdef object checked(self, result):
         """Return what was computed from the map, unless pages were lost meanwhile."""
-        check_damage(self._region)
+        check_damage(<Region>borrowed(self))
         return result
 
     cdef object rearmed_view(self):
@@ -397,9 +412,9 @@ cdef class MapCore:
         return self.rearmed_view()
 
     cdef object whole_view(self):
-        cdef Lease taken = lease(self._region)
+        cdef Lease taken = lease(<Region>borrowed(self))
         cdef cnp.npy_intp *shape = self.dims
-        return array(self, taken, self.dtype, self._region.address, self.ndim_, shape, self.steps)
+        return array(self, taken, self.descr, taken.region.address, self.ndim_, shape, self.steps)
 
     def _view(self, cnp.dtype dtype not None, tuple shape, tuple strides, Py_ssize_t nbytes, Py_ssize_t offset):
         """Return an array over `nbytes` bytes from `offset` on, in a layout that the caller has checked."""
@@ -408,13 +423,13 @@ cdef class MapCore:
         cdef int i, ndim = len(shape)
         if self._region.on_file:
             rearm()
-        cdef Lease taken = lease(self._region)
-        if offset + nbytes > self._region.nbytes:
+        cdef Lease taken = lease(<Region>borrowed(self))
+        if offset + nbytes > taken.region.nbytes:
             raise ValueError(RESIZED)
         for i in range(ndim):
             dims[i] = shape[i]
             steps[i] = strides[i]
-        return array(self, taken, dtype, self._region.address + offset, ndim, dims, steps)
+        return array(self, taken, <Descr *>dtype, taken.region.address + offset, ndim, dims, steps)
 
     def __getitem__(self, key):
         cdef BasicIndex index
@@ -435,22 +450,26 @@ cdef class MapCore:
                 if scalar is not None:
                     return scalar
             else:
-                taken = lease(self._region)
+                taken = lease(<Region>borrowed(self))
                 shape = self.dims
-                place = self._region.address
+                place = taken.region.address
                 ndim = locate(&index, self.ndim_, shape, self.steps, &place, dims, steps)
                 if ndim >= 0:
-                    view = array(self, taken, self.dtype, place, ndim, dims, steps)
+                    view = array(self, taken, self.descr, place, ndim, dims, steps)
                     if is_scalar:
-                        return self.checked(PyArray_Scalar(place, self.dtype, <PyObject *>view))
+                        return self.checked(PyArray_Scalar(place, self.descr, <PyObject *>view))
                     return view
         elif type(key) is str and cnp.PyDataType_HASFIELDS(self.dtype):
             field = (<dict>self.dtype.fields).get(key)
             if field is not None:
-                taken = lease(self._region)
+                taken = lease(<Region>borrowed(self))
                 shape = self.dims
-                place = self._region.address + <Py_ssize_t>field[1]
-                return array(self, taken, field[0], place, self.ndim_, shape, self.steps)
+                place = taken.region.address + <Py_ssize_t>field[1]
+                return array(self, taken, <Descr *>field[0], place, self.ndim_, shape, self.steps)
+        return self.get_by_numpy(key)
+
+    cdef object get_by_numpy(self, key):
+        """Index with what is not a basic index, or is out of range."""
         if type(key) is list and key and type(key[0]) is int:
             key = np.asarray(key)  # as NumPy has it
         if type(key) is np.ndarray and key.dtype.kind in "iu" and self.ndim_ > 0:
@@ -463,7 +482,7 @@ cdef class MapCore:
         check_writable(self)
         if not (parse(key, &index) and assign(self, &index, value)):
             PyObject_SetItem(self.whole_view(), key, value)
-        check_damage(self._region)
+        check_damage(<Region>borrowed(self))
 
     def __delitem__(self, key):
         raise ValueError("cannot delete array elements")  # as NumPy says it
@@ -609,8 +628,8 @@ cdef class MapCore:
             dims[i] = self.dims[i - axis + 1]
         cdef cnp.ndarray target
         if out is None:
-            Py_INCREF(self.dtype)
-            target = PyArray_Empty(ndim, dims, self.dtype, False)
+            Py_INCREF(<object>self.descr)
+            target = PyArray_Empty(ndim, dims, self.descr, False)
         else:
             target = self.checked_out(out, ndim, dims)
         self.gather_into(index, target, run, length)
@@ -648,14 +667,15 @@ cdef class MapCore:
         cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length, bad
         cdef char *place = cnp.PyArray_BYTES(target)
         cdef size_t nbytes = cnp.PyArray_NBYTES(target) // count if count else 0
-        cdef Region region = self._region
-        cdef fault_guard *guard = region.guard.current_entry()
+        cdef PyObject *region = borrowed(self)
+        cdef const char *base
+        cdef fault_guard *guard
         cdef bint is_contiguous = self.ndim_ == 1 or self.order == "C"
-        if region.on_file and count * nbytes >= LONG_GATHER:
+        if (<Region>region).on_file and count * nbytes >= LONG_GATHER:
             rearm()
-        acquire(region)
+        acquire(<Region>region)
         try:
-            check_damage(region)
+            check_damage(<Region>region)
             length = self.dims[0]
             bad = first_outside(indices, count, length, run)
             if bad >= 0:
@@ -664,24 +684,27 @@ cdef class MapCore:
                 rows = np.add.outer(index, np.arange(run))
                 np.copyto(target, self.whole_view()[rows].reshape((<object>target).shape))
             else:
+                base, guard = (<Region>region).address, (<Region>region).guard.entry
                 with nogil:
-                    gather_rows(region.address, length, nbytes // run, nbytes, indices, count, place, guard)
+                    gather_rows(base, length, nbytes // run, nbytes, indices, count, place, guard)
         finally:
-            release(region)
-        return check_damage(region)
+            release(<Region>region)
+        return check_damage(<Region>region)
 
     # ---- bytes
 
-    cdef char *acquire_range(self, offset, size, Py_ssize_t *nbytes) except NULL:
-        """Acquire the region, which the caller releases, and return the address of a byte range."""
-        cdef Py_ssize_t start = clipped(offset)
+    cdef PyObject *acquire_range(self, offset, size, char **place, Py_ssize_t *nbytes) except NULL:
+        """Acquire the region, which the caller releases, and return it; find a byte range in it."""
+        cdef Py_ssize_t start = clipped(offset), end
         nbytes[0] = clipped(size)
-        acquire(self._region)
-        if start < 0 or nbytes[0] < 0 or start > self._region.nbytes or nbytes[0] > self._region.nbytes - start:
-            release(self._region)
-            raise ValueError(
-                f"Expected a byte range within 0:{self._region.nbytes}, not offset {offset} and size {size}")
-        return self._region.address + start
+        cdef PyObject *region = borrowed(self)
+        acquire(<Region>region)
+        end = (<Region>region).nbytes
+        if start < 0 or nbytes[0] < 0 or start > end or nbytes[0] > end - start:
+            release(<Region>region)
+            raise ValueError(f"Expected a byte range within 0:{end}, not offset {offset} and size {size}")
+        place[0] = (<Region>region).address + start
+        return region
 
     def read_at(self, offset, size):
         """Copy bytes out of the map.
@@ -711,14 +734,15 @@ cdef class MapCore:
         b'\\x00\\x00\\x00\\x00'
         """
         cdef Py_ssize_t nbytes
-        cdef char *source = self.acquire_range(offset, size, &nbytes)
+        cdef char *source
+        cdef PyObject *region = self.acquire_range(offset, size, &source, &nbytes)
         cdef bytes result
         try:
             result = PyBytes_FromStringAndSize(NULL, nbytes)
             copy(PyBytes_AS_STRING(result), source, nbytes)
-            check_damage(self._region)
+            check_damage(<Region>region)
         finally:
-            release(self._region)
+            release(<Region>region)
         return result
 
     def readinto_at(self, offset, buffer):
@@ -790,6 +814,7 @@ cdef class MapCore:
         cdef Py_buffer view
         cdef Py_ssize_t nbytes
         cdef char *place
+        cdef PyObject *region
         if holds_objects(buffer):
             raise TypeError("Expected a buffer of bytes or numbers, not of Python objects")
         try:
@@ -799,16 +824,16 @@ cdef class MapCore:
                 raise TypeError(f"Expected a writable buffer, not {type(buffer).__name__}: {error}") from None
             raise ValueError(f"Expected a contiguous buffer: {error}") from None
         try:
-            place = self.acquire_range(offset, view.len, &nbytes)
+            region = self.acquire_range(offset, view.len, &place, &nbytes)
             try:
-                check_damage(self._region)
+                check_damage(<Region>region)
                 if flags & PyBUF_WRITABLE:
                     copy(<char *>view.buf, place, nbytes)
                 else:
-                    write(self._region, place - self._region.address, <char *>view.buf, nbytes)
-                check_damage(self._region)
+                    write(<Region>region, clipped(offset), place, <char *>view.buf, nbytes)
+                check_damage(<Region>region)
             finally:
-                release(self._region)
+                release(<Region>region)
             return nbytes
         finally:
             PyBuffer_Release(&view)
@@ -869,21 +894,21 @@ cdef inline object read_scalar(MapCore self, BasicIndex *index):
     cdef char item[LARGEST_SCALAR]
     cdef cnp.npy_intp *shape
     cdef char *place
-    cdef Region region = self._region
-    acquire(region)
+    cdef PyObject *region = borrowed(self)
+    acquire(<Region>region)
     try:
         shape = self.dims
-        place = region.address
+        place = (<Region>region).address
         if not locate_scalar(index, shape, self.steps, &place):
             return None
         if FAULT_COPIES_ONLY:
-            copy_bytes(item, place, self.dtype.itemsize)
+            copy_bytes(item, place, PyDataType_ELSIZE(self.descr))
             place = item
-        scalar = PyArray_Scalar(place, self.dtype, NULL)
-        check_damage(region)
+        scalar = PyArray_Scalar(place, self.descr, NULL)
+        check_damage(<Region>region)
         return scalar
     finally:
-        release(region)
+        release(<Region>region)
 
 
 cdef inline bint assign(MapCore self, BasicIndex *index, value) except -1:
@@ -893,36 +918,38 @@ cdef inline bint assign(MapCore self, BasicIndex *index, value) except -1:
     cdef cnp.npy_intp steps[MAX_NDIM]
     cdef bint is_scalar = index.is_scalar and index.axes == self.ndim_
     cdef cnp.npy_intp *shape
+    cdef char *start
     cdef char *place
     cdef int ndim
     cdef cnp.ndarray part
-    cdef Region region = self._region
+    cdef PyObject *region
     if is_scalar:
         if not self.simple_scalars:
             return False
-        PyArray_Pack(self.dtype, item, value)  # may run Python code
-    acquire(region)
+        PyArray_Pack(self.descr, item, value)  # may run Python code
+    region = borrowed(self)
+    acquire(<Region>region)
     try:
-        check_damage(region)
+        check_damage(<Region>region)
         shape = self.dims
-        place = region.address
+        place = start = (<Region>region).address
         if is_scalar:
             if not locate_scalar(index, shape, self.steps, &place):
                 return False
-            copy_bytes(place, item, self.dtype.itemsize)
+            copy_bytes(place, item, PyDataType_ELSIZE(self.descr))
             return True
         ndim = locate(index, self.ndim_, shape, self.steps, &place, dims, steps)
         if ndim < 0:
             return False
-        Py_INCREF(self.dtype)
-        part = PyArray_NewFromDescr(cnp.ndarray, self.dtype, ndim, dims, steps, place, self.flags, NULL)
-        if region.on_file and type(value) is np.ndarray and has_same_bytes(part, value):
-            write(region, place - region.address, cnp.PyArray_BYTES(value), cnp.PyArray_NBYTES(value))
+        Py_INCREF(<object>self.descr)
+        part = PyArray_NewFromDescr(cnp.ndarray, self.descr, ndim, dims, steps, place, self.flags, NULL)
+        if (<Region>region).on_file and type(value) is np.ndarray and has_same_bytes(part, value):
+            write(<Region>region, place - start, place, cnp.PyArray_BYTES(value), cnp.PyArray_NBYTES(value))
         else:
             PyArray_CopyObject(part, value)
         return True
     finally:
-        release(region)
+        release(<Region>region)
 
 
 cdef bint has_same_bytes(cnp.ndarray part, cnp.ndarray value):
@@ -931,9 +958,9 @@ cdef bint has_same_bytes(cnp.ndarray part, cnp.ndarray value):
             and cnp.PyArray_IS_C_CONTIGUOUS(part) and cnp.PyArray_SAMESHAPE(part, value) and part.dtype == value.dtype)
 
 
-cdef void write(Region region, Py_ssize_t offset, const char *source, Py_ssize_t nbytes):
-    """Copy into a region that the caller has acquired. The source may overlap the target."""
-    cdef char *place = region.address + offset
+cdef void write(Region region, Py_ssize_t start, char *place, const char *source, Py_ssize_t nbytes):
+    """Copy to a place, the byte `start` of a region that the caller has acquired. The source may overlap the target."""
+    cdef uint64_t offset = region.offset + start
     cdef uintptr_t here = <uintptr_t>place, there = <uintptr_t>source
     cdef bint overlaps = max(here, there) - min(here, there) < <size_t>nbytes
     cdef Py_ssize_t at = 0, piece, written
@@ -947,7 +974,7 @@ cdef void write(Region region, Py_ssize_t offset, const char *source, Py_ssize_t
             while at < nbytes and not is_closed(region) and not region.damage[0]:
                 piece = min(nbytes - at, <Py_ssize_t>WRITE_PIECE)
                 with nogil:
-                    written = region_store(handle, region.offset + offset + at, place + at, source + at, piece)
+                    written = region_store(handle, offset + at, place + at, source + at, piece)
                 copy(place + at + written, source + at + written, piece - written)
                 at += piece
     copy(place + at, source + at, nbytes - at)
