@@ -28,16 +28,19 @@ cdef extern from "_users.h":
     ctypedef struct users_t:
         pass
     Py_ssize_t users_count(users_t *users)
+    Py_ssize_t users_state(users_t *users)
     void users_set(users_t *users, Py_ssize_t count)
     Py_ssize_t users_acquire(users_t *users)
     Py_ssize_t users_release(users_t *users)
     Py_ssize_t users_claim(users_t *users, Py_ssize_t state)
     Py_ssize_t users_abandon(users_t *users)
+    void users_after_fork_in_child(users_t *users)
     Py_ssize_t USERS_OWNER
     Py_ssize_t USERS_GONE
     Py_ssize_t USERS_RESIZING
     Py_ssize_t USERS_CLOSING
     Py_ssize_t USERS_MOVING
+    Py_ssize_t USERS_LAST
 
 
 cdef extern from *:
@@ -158,8 +161,8 @@ cdef inline int check_damage(Region region) except -1:
 
 cdef inline bint is_closed(Region region) noexcept:
     """Return whether the owner has closed, abandoned or revoked the region."""
-    cdef Py_ssize_t count = users_count(&region.users)
-    return count < USERS_OWNER and count != USERS_RESIZING and count != USERS_MOVING
+    cdef Py_ssize_t state = users_state(&region.users)
+    return state < USERS_OWNER and state != USERS_RESIZING and state != USERS_MOVING
 
 
 cdef inline Lease lease_unchecked(Region region):

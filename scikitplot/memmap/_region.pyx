@@ -90,7 +90,7 @@ cdef int check_mapped(int code, Py_ssize_t nbytes, path, bint writes=True) excep
 
 cdef bint yield_if_busy(Py_ssize_t found):
     """Return whether the count says that another thread is resizing or closing; if so, let other threads run."""
-    if found >= 0:
+    if found >= 0 or found == USERS_LAST:
         return False
     time.sleep(0)
     return True
@@ -208,6 +208,8 @@ cdef class Region:
             if found >= USERS_OWNER:
                 return 0
         name = self.path or "anonymous"
+        if found == USERS_LAST:
+            self.unmap()
         if found == USERS_RESIZING:
             raise BufferError(f"MemMap is being resized by another thread: {name}")
         if self.lost_in_fork:
@@ -253,6 +255,7 @@ cdef class Region:
 
     cdef void after_fork_in_child(self) noexcept:
         """Unlock what other threads of the parent had locked; close the region if one was resizing or closing it."""
+        users_after_fork_in_child(&self.users)
         cdef Py_ssize_t found = users_count(&self.users)
         for part in (self, self.guard, self.own_file, self.memory):
             unlock_after_fork(part)
@@ -330,6 +333,8 @@ cdef class Region:
         cdef Py_ssize_t found = users_acquire(&self.users)
         while yield_if_busy(found):
             found = users_acquire(&self.users)
+        if found == USERS_LAST:
+            self.unmap()
         if found < USERS_OWNER:
             return False
         try:
@@ -687,7 +692,7 @@ cdef class Region:
 
     cdef void end_resize(self) noexcept:
         """Let other threads use the region again after `resize`."""
-        if users_count(&self.users) == USERS_RESIZING:
+        if users_state(&self.users) == USERS_RESIZING:
             users_set(&self.users, USERS_GONE if self.address == NULL else USERS_OWNER)
 
     def cut(self, Py_ssize_t nbytes):

@@ -34,7 +34,10 @@ static void use(void)
 {
     unsigned char resident[LARGE / 4096 + 2];
     char text[100];
-    if (users_acquire(&map.users) < USERS_OWNER) return;
+    Py_ssize_t found;
+    while ((found = users_acquire(&map.users)) == USERS_MOVING) sched_yield();
+    if (found == USERS_LAST) unmap();
+    if (found < USERS_OWNER) return;
     if (map.address[0] != 7 || map.address[map.size - 1] != 7) map.wrong = 1;
     if (region_advise(map.address, map.size, 0, REGION_NORMAL, REGION_RANDOM)) map.wrong = 1;
     if (region_residency(REGION_NO_FILE, 0, map.address, map.size, resident) || !resident[0]) map.wrong = 1;
@@ -44,7 +47,7 @@ static void use(void)
 
 static void resize(size_t size)
 {
-    if (users_claim(&map.users, USERS_RESIZING) != USERS_OWNER) return;
+    if (users_claim(&map.users, size == LARGE ? USERS_MOVING : USERS_RESIZING) != USERS_OWNER) return;
     void *address = map.address;
     if (region_resize_anonymous(map.size, size, &address)) map.wrong = 1;
     map.address = address;
