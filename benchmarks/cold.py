@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ ROW = 512  # bytes
 ROWS = 8192  # per gather
 EPOCH = 1 << 18  # rows read of a shuffled epoch
 THREADS = 32
+LOOP = 10_000_000  # rounds
 SCAN = 1 << 31  # most bytes of a sequential read
 FILL = 1 << 30  # bytes of a new file
 CHUNK = 1 << 25  # bytes
@@ -70,6 +72,16 @@ class Disk:
                 },
                 "fio",
                 1.15,
+            ),
+            self.work(
+                "a loop beside cold reads of 4 B",
+                {
+                    "MemMap": partial(self.loop_beside, self.read_by_map),
+                    "os.pread": partial(self.loop_beside, self.read_by_pread),
+                    "no other thread": self.loop,
+                },
+                "no other thread",
+                1 / 0.9,
             ),
             self.work(
                 f"cold random batches, {EPOCH >> 11} MiB",
@@ -173,6 +185,31 @@ class Disk:
             took = seconds(lambda: list(pool.map(part, range(THREADS))))
         os.close(fd)
         return took
+
+    def loop(self) -> float:
+        return seconds(lambda: sum(i & 1 for i in range(LOOP)))
+
+    def loop_beside(self, read: Callable[[threading.Event], None]) -> float:
+        """Run a loop of Python code while another thread makes small reads, each of which waits for the disk."""
+        done = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(read, done)
+            took = self.loop()
+            done.set()
+            reading.result()
+        return took
+
+    def read_by_map(self, done: threading.Event) -> None:
+        with MemMap.open(self.path, access="random") as mm:
+            while not done.is_set():
+                mm.read_at(int(self.rng.integers(self.nbytes - 4)), 4)
+
+    def read_by_pread(self, done: threading.Event) -> None:
+        fd = os.open(self.path, os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+        while not done.is_set():
+            os.pread(fd, 4, int(self.rng.integers(self.nbytes - 4)))
+        os.close(fd)
 
     def epoch(self, shuffle: bool | str, rows: int) -> float:
         size = 256 if shuffle is True else 1024

@@ -28,6 +28,7 @@ from ._kernels cimport first_outside, gather_rows, request_missing
 from .libregion cimport region_file, region_store
 from ._region cimport (
     Lease, Region, RESIZED, USERS_GONE, acquire, check_damage, is_closed, lease, map_file, release, unlock_after_fork,
+    wait_for_pages,
 )
 
 import math
@@ -92,8 +93,8 @@ cdef enum:
 cdef inline PyObject *borrowed(MapCore self) noexcept:
     """Return the region, not counted as a reference: threads that count those of one object wait for each other.
 
-    The pointer is valid as long as the map, which the caller has: a map that gets another region keeps the old one until
-    it is deallocated. A call takes the region once, after all Python code that it runs, and releases the same one.
+    The pointer is valid as long as the map, which the caller has. A map that gets another region would have to keep the
+    old one until it is deallocated, because a call releases the region that it acquired.
     """
     return <PyObject *>self._region
 
@@ -457,6 +458,7 @@ cdef class MapCore:
                 if ndim >= 0:
                     view = array(self, taken, self.descr, place, ndim, dims, steps)
                     if is_scalar:
+                        wait_for_pages(taken.region, place, PyDataType_ELSIZE(self.descr), NULL)
                         return self.checked(PyArray_Scalar(place, self.descr, <PyObject *>view))
                     return view
         elif type(key) is str and cnp.PyDataType_HASFIELDS(self.dtype):
@@ -739,6 +741,8 @@ cdef class MapCore:
         cdef bytes result
         try:
             result = PyBytes_FromStringAndSize(NULL, nbytes)
+            if nbytes < LONG_COPY:
+                wait_for_pages(<Region>region, source, nbytes, NULL)
             copy(PyBytes_AS_STRING(result), source, nbytes)
             check_damage(<Region>region)
         finally:
@@ -828,8 +832,10 @@ cdef class MapCore:
             try:
                 check_damage(<Region>region)
                 if flags & PyBUF_WRITABLE:
+                    if nbytes < LONG_COPY:
+                        wait_for_pages(<Region>region, place, nbytes, NULL)
                     copy(<char *>view.buf, place, nbytes)
-                else:
+                elif nbytes >= LONG_COPY or not wait_for_pages(<Region>region, place, nbytes, <char *>view.buf):
                     write(<Region>region, clipped(offset), place, <char *>view.buf, nbytes)
                 check_damage(<Region>region)
             finally:
@@ -901,6 +907,7 @@ cdef inline object read_scalar(MapCore self, BasicIndex *index):
         place = (<Region>region).address
         if not locate_scalar(index, shape, self.steps, &place):
             return None
+        wait_for_pages(<Region>region, place, PyDataType_ELSIZE(self.descr), NULL)
         if FAULT_COPIES_ONLY:
             copy_bytes(item, place, PyDataType_ELSIZE(self.descr))
             place = item
@@ -936,7 +943,8 @@ cdef inline bint assign(MapCore self, BasicIndex *index, value) except -1:
         if is_scalar:
             if not locate_scalar(index, shape, self.steps, &place):
                 return False
-            copy_bytes(place, item, PyDataType_ELSIZE(self.descr))
+            if not wait_for_pages(<Region>region, place, PyDataType_ELSIZE(self.descr), item):
+                copy_bytes(place, item, PyDataType_ELSIZE(self.descr))
             return True
         ndim = locate(index, self.ndim_, shape, self.steps, &place, dims, steps)
         if ndim < 0:

@@ -41,6 +41,7 @@ cdef extern from "_users.h":
     Py_ssize_t USERS_CLOSING
     Py_ssize_t USERS_MOVING
     Py_ssize_t USERS_LAST
+    bint HAS_GIL
 
 
 cdef extern from *:
@@ -81,6 +82,13 @@ cdef class Region:
     cdef failure_count *failures    # of the file, in this process and those that it shares open files with by fork
     cdef shared_unsigned cured      # how many of them `recover` has made good
 
+    # its short copies, see `wait_for_pages`
+    cdef int unasked                # how many more do not ask
+    cdef int asking                 # how many more do, from then on
+    cdef bint untold                # the system gives wrong answers
+    cdef uint64_t waits             # for a disk of the thread `waiting`, which was the last to ask
+    cdef unsigned long waiting
+
     # its users
     cdef users_t users
     cdef bint lost_in_fork          # a thread was resizing it while this process was forked
@@ -119,6 +127,7 @@ cdef class Region:
     cdef int acquire_range(self, Py_ssize_t stop) except -1
     cdef void note_failure(self) noexcept
     cdef void make_dirty(self) noexcept
+    cdef bint wait_if_asked(self, char *place, Py_ssize_t nbytes, const char *source) noexcept
     cdef int write_again(self, File file) except -1
     cdef int check_write_back(self, int code) except -1
     cdef void find_bytes(self, tuple run, Py_ssize_t *start, Py_ssize_t *stop) noexcept
@@ -152,6 +161,21 @@ cdef inline void release(Region region) noexcept:
     """Remove a user. The last one unmaps."""
     if users_release(&region.users) == 0:
         region.unmap()
+
+
+cdef inline bint wait_for_pages(Region region, char *place, Py_ssize_t nbytes, const char *source) noexcept:
+    """Wait without the GIL for the pages of a copy that is too short to release the GIL for.
+
+    Asking the system whether they are resident takes longer than the copy. So every 65th copy only asks whether its
+    thread has had to wait for a disk since the last one. If it has, the next copies ask for their pages, too.
+    The source of a write is given, else NULL: if the write has to wait, this makes it, and returns True. To read the page
+    first would hide from the guard that something is written to a page that is lost.
+    """
+    if HAS_GIL:
+        region.unasked -= 1
+        if region.unasked < 0:
+            return region.wait_if_asked(place, nbytes, source)
+    return False
 
 
 cdef inline int check_damage(Region region) except -1:

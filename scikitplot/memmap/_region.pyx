@@ -16,6 +16,7 @@ from _thread import RLock  # the same as threading.RLock; threading is slow to i
 cimport cython
 from libc.errno cimport EBUSY, EFAULT, EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.string cimport memchr
 
 from ._file cimport File, FileInfo, check, encoded, file_info, handle_of, is_only_thread
 from ._guard cimport (
@@ -25,10 +26,11 @@ from ._guard cimport (
 from .libregion cimport (
     REGION_COPY, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM, REGION_READ, REGION_SEQUENTIAL, REGION_WRITE,
     region_access, region_advise, region_evict, region_file, region_file_append, region_file_info, region_file_resize,
-    region_flush, region_info, region_intent, region_knows_residency, region_lock, region_map, region_map_ahead,
-    region_map_anonymous, region_memory_create, region_memory_map, region_memory_open, region_page_size,
-    region_path_info, region_reads_huge_pages, region_request, region_residency, region_resize, region_resize_anonymous,
-    region_rewrite, region_take_changes, region_trim, region_unlock, region_unmap, region_use_room,
+    region_flush, region_info, region_intent, region_knows_residency, region_lock, region_major_faults, region_map,
+    region_map_ahead, region_map_anonymous, region_memory_create, region_memory_map, region_memory_open,
+    region_page_size, region_path_info, region_reads_huge_pages, region_request, region_residency, region_resize,
+    region_resize_anonymous, region_rewrite, region_take_changes, region_trim, region_unlock, region_unmap,
+    region_use_room,
 )
 
 import time
@@ -41,11 +43,15 @@ from ._paging import PAGE_SIZE, bytes_of, pages_of, subtract
 
 cdef extern from "Python.h":
     int PyTraceMalloc_Untrack(unsigned int domain, uintptr_t pointer)
+    unsigned long PyThread_get_thread_ident()
 
 cdef enum:
     LONG_UNMAP = 1 << 22  # bytes; unmapping this much takes longer than releasing the GIL
     LEAST_ROOM = 1 << 20  # bytes that are set aside for a map that grows; a larger one doubles
     PAGE_BLOCK = 512      # pages whose residency is asked for at a time
+    UNASKED = 64          # short copies between two that ask: see `wait_for_pages`
+    ASKING = 64           # short copies that ask after a wait: at least, and
+    MOST_ASKING = 1 << 20
     FAILURE_COUNTERS = 1 << 16
 
 # each region has its own tracemalloc domain, so that `lease_sites` finds only its own leases
@@ -112,6 +118,7 @@ cdef class Region:
         self.locked = ()
         self.locks_generation = fork_generation
         self.failures = file_failures
+        self.asking = ASKING
 
     def __dealloc__(self):
         if self.address != NULL and self.parent is None:
@@ -836,6 +843,38 @@ cdef class Region:
         release(self)
         check_damage(self)
 
+    cdef bint wait_if_asked(self, char *place, Py_ssize_t nbytes, const char *source) noexcept:
+        """Do the work of `wait_for_pages`."""
+        cdef uint64_t waits = region_major_faults()
+        cdef unsigned long thread = PyThread_get_thread_ident()
+        cdef fault_guard *guard = self.guard.entry
+        cdef bint done = False
+        cdef Range pages
+        pages.start, pages.stop = place, place + nbytes
+        if thread == self.waiting and waits != self.waits:
+            self.asking = max(self.asking, <int>ASKING)
+        if self.asking == 0 or not self.on_file:
+            self.unasked = UNASKED
+        elif not self.untold and is_resident(&pages):
+            self.asking -= 1
+            if source == NULL:
+                run_for_caller(guard, touch_pages, &pages)
+                self.untold = region_major_faults() != waits
+        else:
+            before = time.perf_counter()
+            with nogil:
+                if source == NULL:
+                    run_for_caller(guard, touch_pages, &pages)
+                else:
+                    copy_bytes(place, source, nbytes)
+            done = source != NULL
+            self.asking -= 1
+            if not self.untold or region_major_faults() != waits:
+                # asking takes half a microsecond: less in all than the wait did, or than ASKING
+                self.asking = max(<int>ASKING, min(<int>MOST_ASKING, <int>(1e6 * (time.perf_counter() - before))))
+        self.waits, self.waiting = region_major_faults(), thread
+        return done
+
     def evict_pages(self, pages, File file):
         """Drop unlocked pages from this process and, if the file is given, from the page cache.
 
@@ -847,6 +886,7 @@ cdef class Region:
         cdef Py_ssize_t start, stop, skipped = self.offset - root.offset
         cdef int code = 0
         acquire(self)
+        self.unasked, self.asking = 0, ASKING  # the next reads will wait
         try:
             check_damage(self)
             if file is not None and root.cured != root.failures[0]:  # pages that seem clean may be unwritten
@@ -1007,6 +1047,15 @@ cdef void touch_pages(void *task) noexcept nogil:
     while place < pages.stop:
         read_byte(place)
         place = <const char *>((<uintptr_t>place & ~(page - 1)) + page)
+
+
+cdef bint is_resident(const Range *pages) noexcept:
+    """Return whether all of a few pages are resident, as far as the system tells."""
+    cdef unsigned char resident[PAGE_BLOCK]
+    cdef size_t page = region_page_size(), skew = <uintptr_t>pages.start & (page - 1), nbytes = pages.stop - pages.start
+    resident[0] = 0
+    region_residency(REGION_NO_FILE, 0, <void *>pages.start, nbytes, resident)
+    return memchr(resident, 0, (skew + nbytes + page - 1) // page) == NULL
 
 
 cdef void make_pages_dirty(void *task) noexcept nogil:

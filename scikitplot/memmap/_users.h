@@ -11,8 +11,10 @@
 #ifdef Py_GIL_DISABLED
 #include <stdatomic.h>
 #define SHARED(type) _Atomic(type)
+enum { HAS_GIL = 0 };
 #else
 #define SHARED(type) type
+enum { HAS_GIL = 1 };
 #endif
 
 /* Variables that one thread may write while another reads them. */
