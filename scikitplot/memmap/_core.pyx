@@ -330,6 +330,8 @@ cdef class MapCore:
             self._finalize()
 
     def __dealloc__(self):
+        if self._region is not None:
+            self._region.abandon()  # views may outlive the map also if `__del__` could not do its work, at exit
         if self._window_of is not None:
             self._window_of.windows.pop(<uintptr_t><void *>self, None)
         PyMem_Free(self.first_dims)
@@ -415,7 +417,7 @@ cdef class MapCore:
     cdef object whole_view(self):
         cdef Lease taken = lease(<Region>borrowed(self))
         cdef cnp.npy_intp *shape = self.dims
-        return array(self, taken, self.descr, taken.region.address, self.ndim_, shape, self.steps)
+        return array(self, taken, self.descr, (<Region>taken.region).address, self.ndim_, shape, self.steps)
 
     def _view(self, cnp.dtype dtype not None, tuple shape, tuple strides, Py_ssize_t nbytes, Py_ssize_t offset):
         """Return an array over `nbytes` bytes from `offset` on, in a layout that the caller has checked."""
@@ -425,12 +427,12 @@ cdef class MapCore:
         if self._region.on_file:
             rearm()
         cdef Lease taken = lease(<Region>borrowed(self))
-        if offset + nbytes > taken.region.nbytes:
+        if offset + nbytes > (<Region>taken.region).nbytes:
             raise ValueError(RESIZED)
         for i in range(ndim):
             dims[i] = shape[i]
             steps[i] = strides[i]
-        return array(self, taken, <Descr *>dtype, taken.region.address + offset, ndim, dims, steps)
+        return array(self, taken, <Descr *>dtype, (<Region>taken.region).address + offset, ndim, dims, steps)
 
     def __getitem__(self, key):
         cdef BasicIndex index
@@ -453,12 +455,12 @@ cdef class MapCore:
             else:
                 taken = lease(<Region>borrowed(self))
                 shape = self.dims
-                place = taken.region.address
+                place = (<Region>taken.region).address
                 ndim = locate(&index, self.ndim_, shape, self.steps, &place, dims, steps)
                 if ndim >= 0:
                     view = array(self, taken, self.descr, place, ndim, dims, steps)
                     if is_scalar:
-                        wait_for_pages(taken.region, place, PyDataType_ELSIZE(self.descr), NULL)
+                        wait_for_pages(<Region>taken.region, place, PyDataType_ELSIZE(self.descr), NULL)
                         return self.checked(PyArray_Scalar(place, self.descr, <PyObject *>view))
                     return view
         elif type(key) is str and cnp.PyDataType_HASFIELDS(self.dtype):
@@ -466,7 +468,7 @@ cdef class MapCore:
             if field is not None:
                 taken = lease(<Region>borrowed(self))
                 shape = self.dims
-                place = taken.region.address + <Py_ssize_t>field[1]
+                place = (<Region>taken.region).address + <Py_ssize_t>field[1]
                 return array(self, taken, <Descr *>field[0], place, self.ndim_, shape, self.steps)
         return self.get_by_numpy(key)
 

@@ -1,3 +1,4 @@
+from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t, uintptr_t
 
 from ._file cimport File
@@ -65,7 +66,8 @@ cdef class Region:
     cdef readonly bint writable
     cdef readonly bint shared
     cdef shared_int advised
-    cdef Lease parent               # of a window: keeps the region mapped that it is part of
+    cdef Region whole               # of a window: the region that it is part of,
+    cdef Lease parent               # and what keeps that one mapped
 
     # its file
     cdef readonly object path
@@ -113,7 +115,10 @@ cdef class Region:
     cdef int unmap_memory(self) noexcept
     cdef void unmap(self) noexcept
     cdef void after_fork_in_child(self) noexcept
+    cdef Py_ssize_t leave(self) noexcept
+    cdef void unmap_last(self) noexcept
     cpdef bint close(self) except -1
+    cpdef bint abandon(self) except -1
     cdef int resize(self, Py_ssize_t nbytes, bint sparse, const char *rows, Py_ssize_t added) except -1
     cdef int resize_locked(self, Py_ssize_t nbytes, bint sparse, tuple kept, int *lock_code) noexcept
     cdef int resize_mapping(self, Py_ssize_t nbytes, bint sparse) noexcept
@@ -139,7 +144,7 @@ cdef class Region:
 
 
 cdef class Lease:
-    cdef Region region
+    cdef PyObject *region           # not counted as a reference: see `Region.leave`. NULL if it could not be acquired
     cdef bint traced                # by tracemalloc
 
 
@@ -160,7 +165,7 @@ cdef inline int acquire(Region region) except -1:
 cdef inline void release(Region region) noexcept:
     """Remove a user. The last one unmaps."""
     if users_release(&region.users) == 0:
-        region.unmap()
+        region.unmap_last()
 
 
 cdef inline bint wait_for_pages(Region region, char *place, Py_ssize_t nbytes, const char *source) noexcept:
@@ -168,8 +173,8 @@ cdef inline bint wait_for_pages(Region region, char *place, Py_ssize_t nbytes, c
 
     Asking the system whether they are resident takes longer than the copy. So every 65th copy only asks whether its
     thread has had to wait for a disk since the last one. If it has, the next copies ask for their pages, too.
-    The source of a write is given, else NULL: if the write has to wait, this makes it, and returns True. To read the page
-    first would hide from the guard that something is written to a page that is lost.
+    `source` is what to write there; NULL: the copy is a read. A write that has to wait is made here, and True returned:
+    to read its page first would hide from the guard that it writes to a page that is lost.
     """
     if HAS_GIL:
         region.unasked -= 1
@@ -193,7 +198,7 @@ cdef inline Lease lease_unchecked(Region region):
     """Return an object that keeps the memory mapped while it lives, also if pages were lost."""
     cdef Lease new = Lease.__new__(Lease)
     acquire(region)
-    new.region = region
+    new.region = <PyObject *>region
     new.traced = PyTraceMalloc_Track(region.trace_domain, <uintptr_t><void *>new, 1) == 0
     return new
 

@@ -14,6 +14,7 @@ import sys
 from _thread import RLock  # the same as threading.RLock; threading is slow to import
 
 cimport cython
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EBUSY, EFAULT, EINVAL, ENOMEM
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memchr
@@ -121,7 +122,9 @@ cdef class Region:
         self.asking = ASKING
 
     def __dealloc__(self):
-        if self.address != NULL and self.parent is None:
+        if self.whole is not None:
+            self.parent = None  # before `whole`
+        elif self.address != NULL:
             self.guard.unwatch()
             region_unmap(self.address, self.room)
 
@@ -131,6 +134,7 @@ cdef class Region:
         cdef Lease taken = lease_unchecked(self)
         if start + nbytes > self.nbytes:
             raise ValueError(RESIZED)
+        part.whole = self
         part.parent = taken
         part.address = self.address + start
         part.path = self.path
@@ -147,10 +151,10 @@ cdef class Region:
 
     cdef Region root(self):
         """Return the region that is not a window. (Of a closed window: the window itself.)"""
-        cdef Lease parent
+        cdef Region whole
         with cython.critical_section(self):
-            parent = self.parent
-        return self if parent is None else parent.region.root()
+            whole = self.whole
+        return self if whole is None else whole.root()
 
     # ---- the file
 
@@ -216,7 +220,7 @@ cdef class Region:
                 return 0
         name = self.path or "anonymous"
         if found == USERS_LAST:
-            self.unmap()
+            self.unmap_last()
         if found == USERS_RESIZING:
             raise BufferError(f"MemMap is being resized by another thread: {name}")
         if self.lost_in_fork:
@@ -244,7 +248,7 @@ cdef class Region:
     cdef void unmap(self) noexcept:
         """Unmap the memory and close the file, or release the parent of a window. No user is left."""
         cdef File file, memory
-        if self.parent is not None:
+        if self.whole is not None:
             self.address = NULL
             self.damage = &self.guard.kept_damage
             self.advised = self.root().advised  # `access` still works on a closed window
@@ -253,6 +257,7 @@ cdef class Region:
         self.older = None
         with cython.critical_section(self):  # another thread may be asking for the file
             self.parent = None
+            self.whole = None  # after the lease on it
             file, memory = self.own_file, self.memory
             self.own_file = self.memory = None
         if file is not None:
@@ -267,6 +272,7 @@ cdef class Region:
         for part in (self, self.guard, self.own_file, self.memory):
             unlock_after_fork(part)
         if found < 0:
+            Py_INCREF(self)  # nobody knows how many leases there are
             self.lost_in_fork = found == USERS_RESIZING
             self.damage = &self.guard.kept_damage
             self.guard.unwatch()
@@ -293,9 +299,9 @@ cdef class Region:
 
     def has_lease(self, Lease taken not None):
         """Return whether a lease keeps this region mapped: it is one on the region, or on a window of it."""
-        cdef Region region = taken.region
-        while region is not self and region.parent is not None:
-            region = region.parent.region
+        cdef Region region = <Region>taken.region
+        while region is not self and region is not None:
+            region = region.whole
         return region is self
 
     def has_address(self, uintptr_t address):
@@ -304,13 +310,13 @@ cdef class Region:
 
     cpdef bint close(self) except -1:
         """Close the region if the owner is the only user. Return False if there are other users."""
-        cdef Py_ssize_t state = USERS_CLOSING if self.parent is None else USERS_GONE  # a window unmaps nothing
+        cdef Py_ssize_t state = USERS_CLOSING if self.whole is None else USERS_GONE  # a window unmaps nothing
         cdef Py_ssize_t found = users_claim(&self.users, state)
         cdef int code = 0
         while yield_if_busy(found):
             found = users_claim(&self.users, state)
         if found == USERS_OWNER:
-            if self.parent is None and self.address != NULL:
+            if self.whole is None and self.address != NULL:
                 code = self.unmap_memory()
             if code == 0:
                 self.unmap()
@@ -318,11 +324,28 @@ cdef class Region:
         check(code, self.path)
         return found <= USERS_OWNER
 
-    def abandon(self):
-        """Remove the owner; the last user will unmap. Return False if the owner was removed before."""
+    cdef Py_ssize_t leave(self) noexcept:
+        """Do `users_abandon`. From then on the other users keep this object alive.
+
+        A lease counts as a user of the mapping, but as no reference to this object: threads that count references to
+        the same one wait for each other. The owner has a reference; this one takes its place.
+        """
+        Py_INCREF(self)
         cdef Py_ssize_t found = users_abandon(&self.users)
+        if found <= USERS_OWNER:
+            Py_DECREF(self)
+        return found
+
+    cdef void unmap_last(self) noexcept:
+        """Do `unmap` for the last user of an abandoned region."""
+        self.unmap()
+        Py_DECREF(self)  # see `leave`
+
+    cpdef bint abandon(self) except -1:
+        """Remove the owner; the last user will unmap. Return False if the owner was removed before."""
+        cdef Py_ssize_t found = self.leave()
         while yield_if_busy(found):
-            found = users_abandon(&self.users)
+            found = self.leave()
         if found == USERS_OWNER:
             self.unmap()
         return found >= USERS_OWNER
@@ -341,19 +364,19 @@ cdef class Region:
         while yield_if_busy(found):
             found = users_acquire(&self.users)
         if found == USERS_LAST:
-            self.unmap()
+            self.unmap_last()
         if found < USERS_OWNER:
             return False
         try:
             with one_at_a_time:
-                if self.parent is None and not is_closed(self):
+                if self.whole is None and not is_closed(self):
                     self.trim()
                     with nogil:
                         code = self.guard.revoke(self.address, self.nbytes, self.writable)
                     for old in self.older or ():
                         code = code or old.guard.revoke(old.address, old.room, self.writable)
-                first = code == 0 and users_abandon(&self.users) >= USERS_OWNER
-            if first and self.parent is None:
+                first = code == 0 and self.leave() >= USERS_OWNER
+            if first and self.whole is None:
                 with cython.critical_section(self):
                     memory = self.memory
                     self.own_file = self.memory = None
@@ -851,6 +874,7 @@ cdef class Region:
         cdef bint done = False
         cdef Range pages
         pages.start, pages.stop = place, place + nbytes
+        self.unasked = 0
         if thread == self.waiting and waits != self.waits:
             self.asking = max(self.asking, <int>ASKING)
         if self.asking == 0 or not self.on_file:
@@ -1218,8 +1242,8 @@ cdef class Lease:
     """One user of a region, as long as this object lives."""
 
     def __dealloc__(self):
-        if self.region is None:
+        if self.region == NULL:
             return
         if self.traced:
-            PyTraceMalloc_Untrack(self.region.trace_domain, <uintptr_t><void *>self)
-        release(self.region)
+            PyTraceMalloc_Untrack((<Region>self.region).trace_domain, <uintptr_t><void *>self)
+        release(<Region>self.region)
