@@ -90,6 +90,7 @@ cdef class Region:
     cdef bint untold                # the system gives wrong answers
     cdef uint64_t waits             # for a disk of the thread `waiting`, which was the last to ask
     cdef unsigned long waiting
+    cdef double asked_at            # in seconds
 
     # its users
     cdef users_t users
@@ -171,8 +172,8 @@ cdef inline void release(Region region) noexcept:
 cdef inline bint wait_for_pages(Region region, char *place, Py_ssize_t nbytes, const char *source) noexcept:
     """Wait without the GIL for the pages of a copy that is too short to release the GIL for.
 
-    Asking the system whether they are resident takes longer than the copy. So every 65th copy only asks whether its
-    thread has had to wait for a disk since the last one. If it has, the next copies ask for their pages, too.
+    Asking the system whether they are resident takes longer than the copy. So every 129th copy reads the clock, and
+    if that many took long, asks whether its thread has had to wait for a disk. If it has, the next ones ask for pages.
     `source` is what to write there; NULL: the copy is a read. A write that has to wait is made here, and True returned:
     to read its page first would hide from the guard that it writes to a page that is lost.
     """

@@ -50,13 +50,15 @@ cdef enum:
     LONG_UNMAP = 1 << 22  # bytes; unmapping this much takes longer than releasing the GIL
     LEAST_ROOM = 1 << 20  # bytes that are set aside for a map that grows; a larger one doubles
     PAGE_BLOCK = 512      # pages whose residency is asked for at a time
-    UNASKED = 64          # short copies between two that ask: see `wait_for_pages`
+    UNASKED = 128         # short copies between two that ask: see `wait_for_pages`
     ASKING = 64           # short copies that ask after a wait: at least, and
     MOST_ASKING = 1 << 20
     FAILURE_COUNTERS = 1 << 16
 
 # each region has its own tracemalloc domain, so that `lease_sites` finds only its own leases
 cdef shared_unsigned last_trace_domain = 0x5EA10000
+
+cdef double WAIT = 1e-4  # seconds; few disks answer sooner
 
 cdef str RESIZED = "The map was resized while the call was under way"
 cdef str UNKNOWN_RESIDENCY = (
@@ -868,34 +870,38 @@ cdef class Region:
 
     cdef bint wait_if_asked(self, char *place, Py_ssize_t nbytes, const char *source) noexcept:
         """Do the work of `wait_for_pages`."""
+        cdef double now = time.perf_counter(), before = self.asked_at
+        self.asked_at = now
+        self.unasked = UNASKED
+        if not self.on_file or (self.asking == 0 and now - before < WAIT):  # asking the system takes ten times longer
+            return False
         cdef uint64_t waits = region_major_faults()
         cdef unsigned long thread = PyThread_get_thread_ident()
         cdef fault_guard *guard = self.guard.entry
         cdef bint done = False
         cdef Range pages
         pages.start, pages.stop = place, place + nbytes
-        self.unasked = 0
         if thread == self.waiting and waits != self.waits:
             self.asking = max(self.asking, <int>ASKING)
-        if self.asking == 0 or not self.on_file:
-            self.unasked = UNASKED
-        elif not self.untold and is_resident(&pages):
-            self.asking -= 1
+        if self.asking == 0:
+            self.waits, self.waiting = waits, thread
+            return False
+        self.asking -= 1
+        self.unasked = 0
+        if not self.untold and is_resident(&pages):
             if source == NULL:
                 run_for_caller(guard, touch_pages, &pages)
                 self.untold = region_major_faults() != waits
         else:
-            before = time.perf_counter()
             with nogil:
                 if source == NULL:
                     run_for_caller(guard, touch_pages, &pages)
                 else:
                     copy_bytes(place, source, nbytes)
             done = source != NULL
-            self.asking -= 1
             if not self.untold or region_major_faults() != waits:
                 # asking takes half a microsecond: less in all than the wait did, or than ASKING
-                self.asking = max(<int>ASKING, min(<int>MOST_ASKING, <int>(1e6 * (time.perf_counter() - before))))
+                self.asking = max(<int>ASKING, min(<int>MOST_ASKING, <int>(1e6 * (time.perf_counter() - now))))
         self.waits, self.waiting = region_major_faults(), thread
         return done
 
