@@ -121,6 +121,7 @@ ALONE = {
     "test_write_back": "mounts a disk",
     "test_failing_calls": "makes calls of the whole process fail",
     "test_stores": "has one file for all threads",
+    "test_growing": "changes the size of files",
     "test_size": "changes the size of files",
 }
 
