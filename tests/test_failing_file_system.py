@@ -138,6 +138,9 @@ READS = {
     "readinto_at": lambda mm: mm.readinto_at(0, bytearray(mm.nbytes)) == mm.nbytes,
     "gather": lambda mm: np.array_equal(mm.gather([3, 200, 5]), ROWS[[3, 200, 5]]),
     "an integer array": lambda mm: np.array_equal(mm[[3, 200, 5]], ROWS[[3, 200, 5]]),
+    "a few bytes": lambda mm: mm.read_at(200 * ROWS[0].nbytes, 4) == ROWS[200].tobytes()[:4],
+    "a few bytes into a buffer": lambda mm: mm.readinto_at(200 * ROWS[0].nbytes, bytearray(4)) == 4,
+    "a scalar": lambda mm: mm[200, 3] == ROWS[200, 3],
     "prefetch": lambda mm: mm.prefetch(wait=True) is None and mm.residency().all(),
 }
 

@@ -841,7 +841,7 @@ cdef class Region:
         cdef Region root = self.root()
         cdef int old = ACCESSES.index(before), new = ACCESSES.index(access)
         acquire(self)
-        region_advise(root.address, root.nbytes, not root.on_file, <region_access>old, <region_access>new)
+        region_advise(root.address, root.room, not root.on_file, <region_access>old, <region_access>new)
         release(self)
 
     cdef void advise_from(self, region_access before) noexcept:
