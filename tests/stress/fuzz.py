@@ -699,8 +699,9 @@ HOPELESS = [
 ]  # always an error
 # not called: they are Python's, and do what a class or an object of any kind lets them do
 OF_PYTHON = {
-    "__class__", "__new__", "__init__", "__init_subclass__", "__subclasshook__", "__getattribute__", "__setattr__",
-    "__delattr__", "__doc__", "__module__", "__slots__", "__weakref__", "__pyx_vtable__",
+    "__class__", "__class_getitem__", "__new__", "__init__", "__init_subclass__", "__subclasshook__",
+    "__getattribute__", "__setattr__", "__delattr__", "__doc__", "__module__", "__slots__", "__weakref__",
+    "__pyx_vtable__",
     "__arrow_array__", "__arrow_c_array__", "__arrow_c_stream__",  # pyarrow takes more address space than there is here
 }  # fmt: skip
 # methods that raise themselves if they meet a lost page
