@@ -10,7 +10,7 @@ c_layer() { # TARGET: build the C tests as $work/TARGET-TEST
     local test
     for test in region fault_posix; do
         zig cc -target "$1" -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -I"$platform" \
-            "$root/tests/platform/test_$test.c" "$platform"/{fault,region}_posix.c -o "$work/$1-$test"
+            "$root/tests/platform/test_$test.c" "$platform"/{fault,parallel,region}_posix.c -o "$work/$1-$test"
     done
 }
 

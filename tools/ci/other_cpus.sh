@@ -117,7 +117,7 @@ lane() {
     mkdir "$work/files-$cpu"
     for test in region fault_posix; do
         "$compiler-gcc" -std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -I"$platform" \
-            "$root/tests/platform/test_$test.c" "$platform"/{fault,region}_posix.c -o "$work/test_$test-$cpu"
+            "$root/tests/platform/test_$test.c" "$platform"/{fault,parallel,region}_posix.c -o "$work/test_$test-$cpu"
         "${start[@]}" "$work/test_$test-$cpu" "$work/files-$cpu" | tee -a "$work/$cpu.log"
     done
     report counts "C layer, $name" "$work/$cpu.log" "$note"
