@@ -23,7 +23,8 @@ from ._region import Lease
 
 MOST_NAMES = 8
 MOST_ITEMS = 10_000  # of a container
-MOST_BEHIND = 300  # objects behind a variable
+MOST_BEHIND = 300  # objects behind a variable; without a GIL none, because each look stops all threads
+HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 NO_HOLDERS: tuple[type, ...] = str, bytes, int, float, complex, types.NoneType, types.CodeType
 NO_HOLDERS += types.ModuleType, type, np.ndarray, MapCore
 
@@ -63,7 +64,7 @@ def _names(mm: MapCore) -> Iterator[str]:
             if _is_over(mm, item):
                 named.add(id(item))
                 yield name + key + suffix
-    for name, value, suffix in behind:
+    for name, value, suffix in behind if HAS_GIL else ():
         found = {id(item) for item in _reachable(value, searched) if _is_over(mm, item)} - named
         if found:
             named |= found
