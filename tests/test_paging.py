@@ -163,6 +163,7 @@ def test_evicted_pages_leave_the_process_and_the_cache(on_disk, mode):
         assert int(mm[...].sum(dtype="u8")) == total
 
 
+@pytest.mark.keeps_pages
 @pytest.mark.linux
 @pytest.mark.parametrize("mode", ["r", "r+"])
 def test_evict_without_the_cache_leaves_pages_in_the_cache_and_none_in_the_process(path, mode):
@@ -188,6 +189,7 @@ def test_evict_without_the_cache_loses_no_store(path, make):
             expected += 1
 
 
+@pytest.mark.keeps_pages
 @pytest.mark.linux
 def test_evict_without_the_cache_leaves_a_copy_on_write_map_as_it_is(on_disk):
     with MemMap.open(on_disk, "c") as mm:

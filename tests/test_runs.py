@@ -1,6 +1,7 @@
 """Runs of consecutive rows: token windows and time-series crops, by gather and by batches."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -191,6 +192,7 @@ def test_batches_that_evict_keep_32_mib_resident_and_leave_the_page_cache_alone(
     assert float(cached) > 0.95
 
 
+@pytest.mark.skipif(sys.maxsize < 1 << 32, reason="in a 32-bit process Linux was seen to leave 70 MiB resident")
 @pytest.mark.linux
 @pytest.mark.native
 @pytest.mark.unsanitized
