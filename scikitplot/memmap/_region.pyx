@@ -795,9 +795,13 @@ cdef class Region:
         self.make_dirty()
         check_damage(self)
         task.file, task.offset, task.address, task.nbytes = file.handle, self.offset, self.address, self.nbytes
-        with nogil:
-            run_for_caller(guard, flush_and_rewrite, &task)
-        check_damage(self)
+        for _ in range(2):  # the first error may be that of an attempt which the system made before
+            with nogil:
+                run_for_caller(guard, flush_and_rewrite, &task)
+            check_damage(self)
+            if not task.code:
+                break
+            self.make_dirty()
         if task.code:
             self.note_failure()
         else:
