@@ -146,7 +146,7 @@ TASKS = [
     Task('batches(shuffle="blocks"), 4 buffers', "small_blocks", "small_blocks", 1.1),
     Task('batches(shuffle="blocks"), 2 buffers', "large_blocks", "large_blocks", 1.1),
     Task("batches(shuffle=True)", "shuffled", "shuffled", 1.5),
-    Task("batches(shuffle=True, evict=True)", "evicted_batches", "shuffled", 3, 32 * MIB),
+    Task("batches(shuffle=True, evict=True)", "evicted_batches", "shuffled", 4, 32 * MIB),
     Task("gather(rows)", "gathered", "gathered", 1.5),
 ]
 
