@@ -89,6 +89,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=after_fork_in_child)
 
 
+cdef int unmap(char *address, size_t size) noexcept:
+    """Unmap memory, without the GIL if that takes long. Return 0 or the system's error code."""
+    if size < LONG_UNMAP or is_only_thread():
+        return region_unmap(address, size)
+    with nogil:
+        return region_unmap(address, size)
+
+
 cdef int check_mapped(int code, Py_ssize_t nbytes, path, bint writes=True) except -1:
     """Raise the OSError for a mapping call that failed; if memory ran out, it names the limit."""
     try:
@@ -231,13 +239,8 @@ cdef class Region:
 
     cdef int unmap_memory(self) noexcept:
         """Unmap the memory of a root. Return 0, or the system's error code: then it stays mapped."""
-        cdef int code
         self.guard.pause()
-        if self.nbytes < LONG_UNMAP or is_only_thread():
-            code = region_unmap(self.address, self.room)
-        else:
-            with nogil:
-                code = region_unmap(self.address, self.room)
+        cdef int code = unmap(self.address, self.room)
         if code == 0:
             self.address = NULL
         elif not self.damage[0]:
@@ -1228,15 +1231,10 @@ cdef class OldMapping:
 
     cdef int unmap(self) noexcept:
         """Return 0, or the system's error code: then it stays mapped."""
-        cdef int code
         if self.address == NULL:
             return 0
         self.guard.unwatch()
-        if self.room < LONG_UNMAP or is_only_thread():
-            code = region_unmap(self.address, self.room)
-        else:
-            with nogil:
-                code = region_unmap(self.address, self.room)
+        cdef int code = unmap(self.address, self.room)
         if code == 0:
             self.address = NULL
         return code
