@@ -288,3 +288,23 @@ del builtins._
 mm.close()
 """)
     assert "1 view is alive, held by _. Drop" in said
+
+
+def test_a_refusal_imports_nothing(run_python):
+    """A child that is forked while another thread imports a module waits forever when it imports that, too."""
+    run_python("""if True:
+        import sys
+        from scikitplot.memmap import MemMap
+
+        mm = MemMap.anonymous(8)
+        view = mm[...]
+        known = set(sys.modules)
+        try:
+            mm.close()
+        except BufferError as error:
+            assert "view" in str(error) and set(sys.modules) == known, set(sys.modules) - known
+        else:
+            raise AssertionError
+        del view
+        mm.close()
+    """)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import gc
-import inspect
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from ._region import Lease
 MOST_NAMES = 8
 MOST_ITEMS = 10_000  # of a container
 MOST_BEHIND = 300  # objects behind a variable; without a GIL none, because each look stops all threads
+OPTIMIZED = 0x1  # inspect.CO_OPTIMIZED: the code of a function; that module takes long to import
 HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 NO_HOLDERS: tuple[type, ...] = str, bytes, int, float, complex, types.NoneType, types.CodeType
 NO_HOLDERS += types.ModuleType, type, np.ndarray, MapCore
@@ -83,7 +83,7 @@ def _frames(frame: types.FrameType | None) -> Iterator[tuple[str, Mapping[str, A
     while frame is not None:
         module = str(frame.f_globals.get("__name__", "__main__"))
         if not module.startswith(__package__):
-            if frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+            if frame.f_code.co_flags & OPTIMIZED:
                 yield "", _locals(frame), f" in {frame.f_code.co_name}()"
             yield "" if module == "__main__" else module + ".", frame.f_globals, ""
         frame = frame.f_back

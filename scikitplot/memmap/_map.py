@@ -17,6 +17,7 @@ from . import _files, _interop, _sharing
 from ._core import MapCore, listed, own_methods
 from ._display import count, html, human_size, progress_bar
 from ._file import File
+from ._holders import holders
 from ._layout import Layout, Shape, as_tuple, end_of, is_number, resolve
 from ._lookup import Bounds, Side, searchsorted, take
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
@@ -740,8 +741,6 @@ class MemMap(MapCore["_Scalar"]):
 
     def _users_alive(self, way_out: str) -> str:
         """Return the text of a BufferError: what is alive, who holds it, where it was made, what to do."""
-        from ._holders import holders
-
         sites = self._region.lease_sites()
         names = holders(self)
         alive = self._count_users()
