@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The folder in the tree of another project, with its whole test suite; and the wheel beside scikit-plots, in both orders.
+# The folder in the tree of another project, where CPython 3.13 runs the whole test suite; and the wheel beside
+# scikit-plots, in both orders.
 # Arguments go to pytest.
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 export PIP_NO_COMPILE=1 MPLBACKEND=Agg # modules are compiled on import
@@ -16,6 +17,8 @@ build_host() { # a project that defines `py` and takes the folder; it has a scik
     printf '%s\n' "py.install_sources('__init__.py', subdir: 'scikitplot')" "subdir('memmap')" >scikitplot/meson.build
     printf '%s\n' '[build-system]' 'requires = ["meson-python>=0.17", "Cython>=3.1", "numpy>=2.0"]' \
         'build-backend = "mesonpy"' '[project]' 'name = "host"' 'version = "1"' >pyproject.toml
+    "$(find_python 3.13)" -m venv "$work/venv"
+    "$work/venv/bin/python" -m pip install 'pip>=25.1'
     with_warnings "$work/venv/bin/python" -m pip install --verbose .
 }
 
@@ -57,7 +60,7 @@ pip_beside() { "$beside/bin/python" -m pip "$1" "${@:2}"; }
 
 try_both_orders() {
     cp -a "$(cached scikit_plots "$theirs" venv "$theirs")" "$beside"
-    "$work/venv/bin/python" -m pip wheel --no-deps --wheel-dir "$work/dist" "$root"
+    pip_beside wheel --no-deps --wheel-dir "$work/dist" "$root"
     expect "scikit-plots" "scikit-plots MemoryMap _memmap"
     pip_beside install --no-deps "$work"/dist/*.whl
     expect "then scikit-plots-memmap" "scikit-plots MemMap plots _memmap"
@@ -77,8 +80,6 @@ try_both_orders() {
 }
 
 beside=$work/beside
-"$(find_python 3.11)" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install 'pip>=25.1'
 try_both_orders
 
 build_host
@@ -87,6 +88,6 @@ cd "$work"
 "$work/venv/bin/python" -c 'import scikitplot, scikitplot.memmap as m; assert scikitplot.__version__ == "host"; print(m.__file__)'
 "$work/venv/bin/pytest" -q -c "$root/pyproject.toml" -o cache_dir="$work/cache" --junit-xml "$work/junit.xml" \
     "${@:-$root/tests}" || status=1
-report pytest "Linux $(uname -m), CPython 3.11, in the tree of another project" "$work/junit.xml" \
+report pytest "Linux $(uname -m), CPython 3.13, in the tree of another project" "$work/junit.xml" \
     "built by a meson.build that defines py"
 exit $status
