@@ -101,6 +101,7 @@ ALONE = {
     "real_file": "unpacks into one file for all threads",
     "run_python": "runs in an interpreter of its own",
     "run_unprivileged": "runs in an interpreter of its own",
+    "test_display": "has one file for all threads, and cuts it off",
     "test_docs": "has one folder for all threads",
     "test_how_to": "has one file for all threads",
     "test_consumers": "closes maps, and counts who uses them",

@@ -6,7 +6,7 @@ from typing import Any, assert_type
 import numpy as np
 import numpy.typing as npt
 
-from scikitplot.memmap import MemMap
+from scikitplot.memmap import MemMap, batches
 
 with MemMap.open("features.f32", dtype=np.float32, shape=(-1, 384)) as mm:
     assert_type(mm, MemMap[np.float32])
@@ -19,6 +19,11 @@ with MemMap.open("features.f32", dtype=np.float32, shape=(-1, 384)) as mm:
     assert_type(mm.T, MemMap[np.float32])
     assert_type(mm.window(0, 5), MemMap[np.float32])
     assert_type(mm.iter_chunks(), Iterator[npt.NDArray[np.float32]])
+    labels = np.zeros(len(mm), np.int64)
+    for batch in batches(mm, batch_size=64, shuffle=True):
+        assert_type(batch, npt.NDArray[np.float32])
+    for features, classes in batches(mm, labels, batch_size=64):
+        assert len(features) == len(classes)
 
 assert_type(MemMap.open("features.f32", dtype="<f4"), MemMap[Any])
 assert_type(MemMap.open("bytes.bin"), MemMap[Any])

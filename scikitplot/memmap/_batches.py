@@ -9,7 +9,7 @@ import operator
 import os
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, SupportsIndex, TypeVar, overload
 
 import numpy as np
 
@@ -24,9 +24,13 @@ from ._reading import FOLIO_NBYTES, SMALL_WINDOW_NBYTES, WINDOW_NBYTES, ReadAhea
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ._core import _Scalar
+
     _Array = npt.NDArray[Any]
     _Map = MapCore | ConcatMap
     _Table = _Map | _Array
+
+_Batch = TypeVar("_Batch")
 
 BLOCK_NBYTES = 1 << 20  # of the first map: what shuffle="blocks" keeps together
 FOLIO = FOLIO_NBYTES // PAGE_SIZE
@@ -175,7 +179,7 @@ class BlockReader:
                     yield mm, first, end
 
 
-class Batches:
+class Batches(Generic[_Batch]):
     """An iterable over batches, made by `batches`. Every iteration yields the same batches.
 
     Attributes
@@ -258,7 +262,7 @@ class Batches:
     def __len__(self) -> int:
         return max(-(-(self._last - self._first) // self._size), 0)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[_Batch]:
         bar = progress_bar(len(self), "batch", self._progress)
         waiting: deque[tuple[int, npt.NDArray[np.int64]]] = deque()
         maps = [table for table in self._maps if not isinstance(table, np.ndarray)]
@@ -299,6 +303,24 @@ class Batches:
         return np.concatenate(parts)
 
 
+# fmt: off
+@overload
+def batches(
+    table: MapCore[_Scalar], /, *, batch_size: SupportsIndex, shuffle: bool | Literal["blocks"] = ...,
+    seed: SupportsIndex | None = ..., epoch: SupportsIndex = ..., buffer_nbytes: SupportsIndex = ...,
+    start: SupportsIndex = ..., shard: tuple[SupportsIndex, SupportsIndex] = ..., drop_last: bool = ...,
+    prefetch: SupportsIndex = ..., length: SupportsIndex | None = ..., step: SupportsIndex | None = ...,
+    evict: bool = ..., progress: bool = ...,
+) -> Batches[npt.NDArray[_Scalar]]: ...
+@overload
+def batches(
+    *maps: _Table, batch_size: SupportsIndex, shuffle: bool | Literal["blocks"] = ...,
+    seed: SupportsIndex | None = ..., epoch: SupportsIndex = ..., buffer_nbytes: SupportsIndex = ...,
+    start: SupportsIndex = ..., shard: tuple[SupportsIndex, SupportsIndex] = ..., drop_last: bool = ...,
+    prefetch: SupportsIndex = ..., length: SupportsIndex | None = ..., step: SupportsIndex | None = ...,
+    evict: bool = ..., progress: bool = ...,
+) -> Batches[Any]: ...
+# fmt: on
 def batches(
     *maps: _Table,
     batch_size: SupportsIndex,
@@ -314,7 +336,7 @@ def batches(
     step: SupportsIndex | None = None,
     evict: bool = False,
     progress: bool = False,
-) -> Batches:
+) -> Batches[Any]:
     """Iterate over the rows of maps in batches, while the system reads the next batches.
 
     Parameters

@@ -1,12 +1,11 @@
-"""Text for people: sizes, counts, the HTML of a map, progress bars."""
+"""Text for people: sizes, counts, progress bars."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from ._core import MapCore
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,24 +32,6 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def html(mm: MapCore) -> str:
-    """Return the HTML of a map for notebooks."""
-    from html import escape
-
-    facts = {
-        "file": "none" if mm.path is None else printable(mm.path),
-        "mode": mm.mode,
-        "dtype": mm.dtype,
-        "shape": mm.shape,
-        "offset": f"{mm.offset} bytes",
-        "order": mm.order,
-        "size": human_size(mm.nbytes),
-        "state": "closed" if mm.closed else "damaged" if mm.damaged else "open",
-    }
-    rows = (f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in facts.items())
-    return f"<table><caption>MemMap</caption>{''.join(rows)}</table>"
-
-
 def printable(path: str) -> str:
     r"""Return a path as text; bytes that are not text become escapes.
 
@@ -72,7 +53,9 @@ def share(flags: npt.NDArray[np.bool_]) -> str:
 def tqdm_class() -> Any:
     """Return tqdm's class of progress bars."""
     try:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
+        with warnings.catch_warnings():  # in notebooks without ipywidgets tqdm falls back to bars of text
+            warnings.simplefilter("ignore")
+            from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
     except ImportError as error:
         raise ImportError("progress=True needs tqdm: pip install tqdm") from error
     return tqdm

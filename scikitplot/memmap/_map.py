@@ -15,12 +15,13 @@ import numpy as np
 
 from . import _files, _interop, _sharing
 from ._core import MapCore, listed, own_methods
-from ._display import count, html, human_size, progress_bar
+from ._display import count, human_size, progress_bar
 from ._file import File
 from ._holders import holders
 from ._layout import Layout, Shape, as_tuple, end_of, is_number, resolve
 from ._lookup import Bounds, Side, searchsorted, take
 from ._modes import ACCESSES, MODES, ORDERS, Access, Mode, Order, parse_mode, refuse
+from ._notebook import html
 from ._origin import origin_of
 from ._paging import PAGE_SIZE, byte_runs, pages_of
 from ._reading import read_runs
@@ -432,7 +433,10 @@ class MemMap(MapCore["_Scalar"]):
         return f"<MemMap {name} mode={self.mode!r} {layout} {state}>"
 
     def _repr_html_(self) -> str:
-        return html(self)
+        return html(self, self._count_users())
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.dtype.names or ())
 
     # ------------------------------------------------------------------------------------------------- arrays
 

@@ -948,12 +948,14 @@ cdef class Region:
             release(self)
         self.check_write_back(code)
 
+    @property
+    def knows_residency(self):
+        """Whether the system tells which pages are resident without the file."""
+        return self.path is None or region_knows_residency(encoded(self.path)) != 0
+
     def residency_file(self):
         """Return the file that `residency` needs, or None. FUSE drops the pages of a file when it is opened."""
-        cdef File file = self.file
-        if file is not None or self.path is None or region_knows_residency(encoded(self.path)):
-            return file
-        return self.reopen_file()
+        return self.file if self.file is not None or self.knows_residency else self.reopen_file()
 
     def residency(self, File file, Py_ssize_t start, Py_ssize_t stop):
         """Return one byte per page of the non-empty range [start, stop): 1 if the page is resident."""

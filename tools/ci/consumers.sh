@@ -4,6 +4,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 export PIP_NO_COMPILE=1 # modules are compiled on import
 unset PYTHONDONTWRITEBYTECODE
+system_packages g++ g++ libc6-dev
 "$(find_python 3.11)" -m venv "$work/venv"
 export PATH=$work/venv/bin:$PATH
 pip install 'pip>=25.1'
