@@ -20,6 +20,7 @@ def write_example(path, rows):
         for chunk in mm.iter_chunks(evict=True):
             chunk[:] = random.standard_normal(chunk.shape, np.float32)
             chunk[:, -1] = chunk[:, :-1].mean(axis=1) + 3  # what the model is to find
+        del chunk  # a view, which would keep the map open
 
 
 def sums_of(part):
