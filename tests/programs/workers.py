@@ -32,6 +32,14 @@ def in_workers(way, tasks):
         options = {"threads_per_worker": 1, "memory_limit": "350MB", "dashboard_address": ":0"}
         with distributed.Client(n_workers=2, **options) as client:
             return client.gather(client.map(total, tasks, pure=False))
+    if way == "ray":
+        import ray
+
+        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+        remote = ray.remote(total)
+        results = ray.get([remote.remote(mm) for mm in tasks])
+        ray.shutdown()
+        return results
     with multiprocessing.get_context(way).Pool(2) as pool:
         return pool.map(total, tasks)
 
