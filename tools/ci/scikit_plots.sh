@@ -24,22 +24,11 @@ build_host() { # a project that defines `py` and takes the folder; it has a scik
 
 # What of the two packages can be used?
 cat >"$work/usable.py" <<'END'
-PLOTS = """
-import numpy as np
-from scikitplot.api.metrics import plot_confusion_matrix, plot_roc
-from scikitplot.memmap import MemMap
-(np.arange(300) % 3).astype("u1").tofile("truth.u1")
-np.random.default_rng(0).dirichlet(np.ones(3), 300).astype("<f4").tofile("scores.f4")
-with MemMap.open("truth.u1") as truth, MemMap.open("scores.f4", dtype="<f4", shape=(-1, 3)) as scores:
-    plot_roc(truth[...], scores[...])
-    plot_confusion_matrix(truth, np.argmax(scores, axis=1))
-"""
 usable = []
 for name, code in {
     "scikit-plots": "import scikitplot.api; scikitplot.__version__",
     "MemMap": "from scikitplot.memmap import MemMap; MemMap.anonymous(8).close()",
     "MemoryMap": "from scikitplot.memmap import MemoryMap; MemoryMap.create_anonymous(4096).close()",
-    "plots": PLOTS,
     "_memmap": "from scikitplot.memmap._memmap import MemoryMap; MemoryMap.create_anonymous(4096).close()",
 }.items():
     try:
@@ -63,7 +52,8 @@ try_both_orders() {
     pip_beside wheel --no-deps --wheel-dir "$work/dist" "$root"
     expect "scikit-plots" "scikit-plots MemoryMap _memmap"
     pip_beside install --no-deps "$work"/dist/*.whl
-    expect "then scikit-plots-memmap" "scikit-plots MemMap plots _memmap"
+    expect "then scikit-plots-memmap" "scikit-plots MemMap _memmap"
+    (cd "$work" && "$beside/bin/python" -W ignore -W error::ResourceWarning "$root/tests/programs/scikit_plots_calls.py") || status=1
     pip_beside uninstall -y scikit-plots-memmap
     expect "then without scikit-plots-memmap" "scikit-plots _memmap"
     pip_beside install --no-deps --force-reinstall "$theirs"
