@@ -26,12 +26,12 @@ from ._guard cimport (
 )
 from .libregion cimport (
     REGION_COPY, REGION_NO_FILE, REGION_NORMAL, REGION_RANDOM, REGION_READ, REGION_SEQUENTIAL, REGION_WRITE,
-    region_access, region_advise, region_evict, region_file, region_file_append, region_file_info, region_file_resize,
-    region_flush, region_info, region_intent, region_knows_residency, region_lock, region_major_faults, region_map,
-    region_map_ahead, region_map_anonymous, region_memory_create, region_memory_map, region_memory_open,
-    region_page_size, region_path_info, region_reads_huge_pages, region_request, region_residency, region_resize,
-    region_resize_anonymous, region_rewrite, region_take_changes, region_trim, region_unlock, region_unmap,
-    region_use_room,
+    region_access, region_advise, region_cool, region_evict, region_file, region_file_append, region_file_info,
+    region_file_resize, region_flush, region_info, region_intent, region_knows_residency, region_lock,
+    region_major_faults, region_map, region_map_ahead, region_map_anonymous, region_memory_create,
+    region_memory_map, region_memory_open, region_page_size, region_path_info, region_reads_huge_pages,
+    region_request, region_residency, region_resize, region_resize_anonymous, region_rewrite, region_take_changes,
+    region_trim, region_unlock, region_unmap, region_use_room,
 )
 
 import time
@@ -861,6 +861,13 @@ cdef class Region:
         self.acquire_range(stop)
         with nogil:
             region_request(self.address + start, stop - start)
+        release(self)
+
+    def cool(self, Py_ssize_t start, Py_ssize_t stop):
+        """Say that pages were used and will not be soon: where memory is short, they go before others."""
+        self.acquire_range(stop)
+        with nogil:
+            region_cool(self.address + start, stop - start)
         release(self)
 
     def touch(self, Py_ssize_t start, Py_ssize_t stop):

@@ -74,6 +74,7 @@ cdef extern from "_platform/region.h" nogil:
     int region_reads_huge_pages(const char *path)
     int region_read(region_file file, uint64_t offset, size_t size, uint64_t more, int threads)
     uint64_t region_major_faults()
+    void region_cool(void *address, size_t size)
     int region_evict(region_file file, uint64_t offset, void *address, size_t size, int shared)
     bint region_knows_residency(const char *path)
     int region_residency(region_file file, uint64_t offset, void *address, size_t size, unsigned char *resident)

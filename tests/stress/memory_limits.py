@@ -140,9 +140,9 @@ class Task(NamedTuple):
 TASKS = [
     Task("mm[a:b], one after another", "loop", "loop", 1.1),
     Task("window(a, b), one after another", "windows", "loop", 1.1),
-    Task("iter_chunks()", "chunks", "loop", 2.5),
+    Task("iter_chunks()", "chunks", "loop", 1.1),
     Task("iter_chunks(evict=True)", "evicted_chunks", "loop", 1.1, 2 * 32 * MIB + 4 * FOLIO),
-    Task("concat(...).iter_chunks()", "concatenated", "loop", 2.5),
+    Task("concat(...).iter_chunks()", "concatenated", "loop", 1.2),
     Task('batches(shuffle="blocks"), 4 buffers', "small_blocks", "small_blocks", 1.1),
     Task('batches(shuffle="blocks"), 2 buffers', "large_blocks", "large_blocks", 1.1),
     Task("batches(shuffle=True)", "shuffled", "shuffled", 1.5),

@@ -154,6 +154,8 @@ int region_reads_huge_pages(const char *path);
 int region_read(region_file file, uint64_t offset, size_t size, uint64_t more, int threads);
 /* How often this thread has had to wait for a page to be read; always 0 where the system does not say. */
 uint64_t region_major_faults(void);
+/* Advisory: pages were used and will not be soon; where memory is short, they are to go before others. */
+void region_cool(void *address, size_t size);
 /* Advisory: evict pages from this process and, given a file (or REGION_NO_FILE), from the page cache.
  * `shared`: the mapping shares its pages with a file or with other processes.  No write is lost: an error says that pages
  * could not be written back, and they stay in the page cache.  Not for locked pages: Windows would unlock them. */

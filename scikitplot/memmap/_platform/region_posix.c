@@ -987,6 +987,17 @@ uint64_t region_major_faults(void)
     return 0;
 }
 
+void region_cool(void *address, size_t size)
+{
+#ifdef MADV_COLD
+    widen(&address, &size);
+    madvise(address, size, MADV_COLD);
+#else
+    (void)address;
+    (void)size;
+#endif
+}
+
 /* MADV_DONTNEED would lose private copies; this swaps them out, if there is swap space. */
 static void page_out(void *address, size_t size)
 {
