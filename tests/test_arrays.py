@@ -579,6 +579,7 @@ WHOLE = {
     "mm[...]": lambda mm: mm[...],
     "np.asarray": np.asarray,
     "np.asarray of another dtype": lambda mm: np.asarray(mm, "f8"),
+    "bytes": bytes,
     "to_numpy": lambda mm: mm.to_numpy(),
     "to_numpy of another dtype": lambda mm: mm.to_numpy("f8"),
     "to_numpy, copied": lambda mm: mm.to_numpy(copy=True),

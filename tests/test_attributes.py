@@ -118,6 +118,8 @@ def test_equality_is_identity(path):
     with MemMap.open(path) as one, MemMap.open(path) as other:
         assert one == one
         assert one != other
+        assert (one == one[...]) is False
+        assert (one != one[...]) is True
         assert len({one, other, one}) == 2
 
 

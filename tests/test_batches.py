@@ -56,6 +56,8 @@ def test_chunks_are_checked_at_the_call(table, make_file):
     with pytest.raises(ValueError, match="steps of 1"):
         table.iter_chunks(slice(None, None, 2))
     with pytest.raises(ValueError, match="steps of 1"):
+        table.iter_chunks(slice(None, None, -1))
+    with pytest.raises(ValueError, match="steps of 1"):
         table.iter_chunks([1, 2])
     with pytest.raises(ValueError, match="nbytes to be at least 1, not 0"):
         table.iter_chunks(nbytes=0)
@@ -369,6 +371,7 @@ def test_whatever_is_true_shuffles_rows(table, true):
         ({"shard": (2, 2)}, ValueError, re.escape("shard (k, n) with 0 <= k < n, not (2, 2)")),
         ({"shard": (-1, 2)}, ValueError, "shard"),
         ({"shard": memoryview(bytes(4)).cast("B", (2, 2))}, TypeError, re.escape("shard (k, n), not memoryview")),
+        ({"shard": (0,)}, ValueError, re.escape("shard (k, n), not 1 number")),
         ({"start": -1}, ValueError, "start to be at least 0, not -1"),
         ({"epoch": -1}, ValueError, "epoch to be at least 0, not -1"),
         ({"prefetch": -1}, ValueError, "prefetch to be at least 0, not -1"),
@@ -436,3 +439,7 @@ with MemMap.open("large.bin", "w+", shape=10**9, sparse=True) as mm:
     print(tracemalloc.get_traced_memory()[1])
 """
     assert int(run_python(code)) < 1 << 20
+
+
+def test_the_text_of_batches_shows_no_address(table):
+    assert repr(batches(table, batch_size=1 << 40, seed=7)) == f"<1 batch of {1 << 40}, seed=7>"

@@ -45,6 +45,7 @@ KEYS = [
     slice(None, None, 2), slice(None, None, -1), slice(15, 3, -3), slice(9, 13, 2), slice(12, 9, -1), slice(-5, None),
     [5, 1, -1, 5], np.array([[0, 19], [3, 8]]), [], np.arange(20) % 3 == 0, (5, 1), (slice(2, 9), 1),
     (slice(3, 8), slice(1, None)), ([0, 19], 2), (7, slice(None)), (slice(None), -1), np.array([3, 2], "u1"),
+    (), ..., (..., 1), (slice(2, 9), [0, 2]), (8, [2, 0]), ([[0], [19]], 2), ([0, 19], None), ([0, 19], slice(1, 3)),
 ]  # fmt: skip
 
 
@@ -65,6 +66,46 @@ def test_a_row_out_of_range_is_an_index_error_with_the_numbers(table, key):
 def test_other_keys_are_an_index_error(table, key):
     with pytest.raises(IndexError, match="Expected an integer, a slice, integers or a mask"):
         table[key]
+
+
+@pytest.mark.parametrize(
+    "key", [([0, 1], [0, 0]), ([[0], [1]], [0, 0]), ([0, 1], np.array([True, False, True]))], ids=str
+)
+def test_rows_and_columns_by_number_in_one_key_are_refused(table, key):
+    with pytest.raises(IndexError, match="integers and slices behind the rows"):
+        table[key]
+
+
+PADDED = np.dtype({"names": ["x"], "formats": ["<i4"], "offsets": [8], "itemsize": 16})
+
+
+@pytest.mark.parametrize("dtype", [">i4", PADDED], ids=str)
+def test_rows_across_files_keep_byte_order_and_padding(make_file, dtype):
+    rows = np.arange(12, dtype="<i4").astype(dtype) if dtype == ">i4" else np.zeros(12, dtype)
+    paths = [make_file(part, f"{k}.bin") for k, part in enumerate(np.split(rows, 3))]
+    with concat(MemMap.open(path, dtype=dtype, shape=(-1, 1)) for path in paths) as table:
+        for found in (table[2:10], table[::-1], table.take([0], axis=1), table.gather([0, 11]), np.asarray(table)):
+            assert (found.dtype, found.dtype.itemsize) == (np.dtype(dtype), np.dtype(dtype).itemsize)
+        out = np.empty((12, 1), dtype)
+        assert table.take([0], axis=1, out=out) is out
+        assert out.tolist() == rows[:, np.newaxis].tolist()
+
+
+def test_a_table_keeps_its_rows_when_a_file_grows_and_says_so_when_one_is_cut(files):
+    with concat(opened(files, "r+")) as table:
+        table.maps[2].append([[1, 2, 3]])
+        assert np.asarray(table).tolist() == table[...].tolist() == table[:].tolist() == ROWS.tolist()
+        table.maps[2].resize(4)
+        for read in (lambda: table[2:9], lambda: table[7], lambda: list(table.iter_chunks())):
+            with pytest.raises(ValueError, match=r"002\.bin has become shorter since it was joined"):
+                read()
+
+
+def test_equality_of_tables_is_identity(table, files):
+    with concat(opened(files)) as other:
+        assert table == table
+        assert table != other
+        assert (table == np.zeros(3)) is False
 
 
 def test_a_slice_is_a_view_where_the_rows_lie_in_one_file_and_else_a_copy(table):

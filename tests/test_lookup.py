@@ -218,6 +218,8 @@ def test_searchsorted_refuses_what_it_cannot_search():
             mm.searchsorted(1, field="pair")
         with pytest.raises(ValueError, match="'left', 'right', not 'middle'"):
             mm.searchsorted(1, "middle", field="key")
+        with pytest.raises(TypeError, match="To search by one of key, pair, pass its name: field="):
+            mm.searchsorted(1)
     with MemMap.anonymous(3) as mm:
         with pytest.raises(ValueError, match="There is no field 'key': uint8 has no fields"):
             mm.searchsorted(1, field="key")

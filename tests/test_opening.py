@@ -652,6 +652,13 @@ def test_renaming_the_fields_of_one_map_leaves_others_alone(make_file):
         assert mm.dtype.names == ("f0", "f1")
 
 
+@pytest.mark.linux
+def test_no_error_shows_the_descriptor_of_a_file_without_a_name():
+    with tempfile.TemporaryFile() as file, pytest.raises(FileExistsError) as caught:
+        MemMap.open(file, "x+", shape=3)
+    assert caught.value.filename is None
+
+
 # ---------------------------------------------------------------------------------------------------------- import
 
 

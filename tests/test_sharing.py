@@ -1,5 +1,6 @@
 """Pickling by reference: small, checked when it is opened again, refused where there is nothing to refer to."""
 
+import contextlib
 import copy
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from scikitplot.memmap import MemMap, open_maps
+from scikitplot.memmap import MemMap, concat, open_maps, open_npy
 from scikitplot.memmap._sharing import mapped_path
 
 PATH_MAP = "SCIKITPLOT_MEMMAP_PATH_MAP"
@@ -434,3 +435,28 @@ def test_deepcopy_of_a_writable_map_is_private_memory_with_its_contents(path, mo
 def test_deepcopy_of_a_read_only_map_is_another_map_of_the_same_file(path):
     with MemMap.open(path) as mm, copy.deepcopy(mm) as other:
         assert (other.path, other.mode) == (mm.path, "r")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("make", ["a file", "memory", "a table", "a window", "npy"])
+def test_a_map_that_was_unpickled_and_is_dropped_closes_without_a_warning(path, tmp_path, make):
+    np.save(tmp_path / "x.npy", np.arange(5))
+    makers = {
+        "a file": lambda: MemMap.open(path),
+        "memory": lambda: MemMap.anonymous(5, shared=True),
+        "a table": lambda: concat([MemMap.open(path), MemMap.open(path)]),
+        "npy": lambda: open_npy(tmp_path / "x.npy"),
+    }
+    with makers.get(make, makers["a file"])() as mm:
+        with mm.window(2, 5) if make == "a window" else contextlib.nullcontext(mm) as known:
+            code = pickle.dumps(known)
+        again = pickle.loads(code)
+    before = len(open_maps())
+    del again
+    assert len(open_maps()) < before
+
+
+def test_a_copy_that_is_dropped_warns_because_it_could_have_been_closed(path):
+    with MemMap.open(path) as mm, pytest.warns(ResourceWarning, match="dropped without close"):
+        copied = copy.copy(mm)
+        del copied

@@ -15,10 +15,10 @@ import numpy as np
 
 from ._concat import ConcatMap
 from ._core import MapCore
-from ._display import progress_bar, tqdm_class
+from ._display import count, progress_bar, tqdm_class
 from ._layout import at_least
 from ._order import InOrder, Order, Shuffled, ShuffledBlocks
-from ._paging import PAGE_SIZE, check_rows, pages_of
+from ._paging import PAGE_SIZE, consecutive, pages_of
 from ._reading import FOLIO_NBYTES, SMALL_WINDOW_NBYTES, WINDOW_NBYTES, ReadAhead
 
 if TYPE_CHECKING:
@@ -62,17 +62,16 @@ def chunks_of(
     """Check the arguments of `MemMap.iter_chunks`, and return its iterator."""
     mm._check_open()
     mm._check_rows_are_contiguous()
-    chosen = check_rows(slice(None) if rows is None else rows, len(mm))
-    if not isinstance(chosen, slice) or chosen.step != 1:
-        raise ValueError("Expected rows to be a slice with steps of 1")
+    chosen = consecutive(rows, len(mm))
     step = max(at_least("nbytes", nbytes, 1) // max(mm._row_nbytes, 1), 1)
-    bar = progress_bar(max(chosen.stop - chosen.start, 0), "row", progress)
+    bar = progress_bar(chosen.stop - chosen.start, "row", progress)
     return _iter_chunks(mm, chosen.start, chosen.stop, step, evict, bar)
 
 
 def _iter_chunks(mm: MapCore, start: int, end: int, step: int, evict: bool, bar: Any) -> Iterator[npt.NDArray[Any]]:
     offset, row_nbytes = mm._region.offset, mm._row_nbytes
     first = past = (offset + start * row_nbytes) // PAGE_SIZE
+    cooled = start * row_nbytes
     file = mm._region.reopen_file() if evict else None
     window = max(step * row_nbytes, SMALL_WINDOW_NBYTES if evict else WINDOW_NBYTES)
     ahead = ReadAhead(mm._region, start * row_nbytes, end * row_nbytes, window)
@@ -80,6 +79,11 @@ def _iter_chunks(mm: MapCore, start: int, end: int, step: int, evict: bool, bar:
         for at in range(start, end, step):
             stop = min(at + step, end)
             ahead.advance(stop * row_nbytes)
+            if not evict:  # what was read ahead is worth more than what was used; advice on parts would split folios
+                used = (offset + at * row_nbytes) // FOLIO_NBYTES * FOLIO_NBYTES - offset
+                if used > cooled:
+                    mm._region.cool(cooled, used)
+                    cooled = used
             yield mm[at:stop]
             bar.update(stop - at)
             if evict:  # again what is left of a large folio, but not yet a page on which the next chunk begins
@@ -223,6 +227,8 @@ class Batches(Generic[_Batch]):
             raise ValueError(f"Expected shuffle to be False, True or 'blocks', not {shuffle!r}")
         if not isinstance(shard, (tuple, list)):
             raise TypeError(f"Expected shard (k, n), not {type(shard).__name__}")
+        if len(shard) != 2:
+            raise ValueError(f"Expected shard (k, n), not {count(len(shard), 'number')}")
         worker, workers = (operator.index(number) for number in shard)
         if not 0 <= worker < workers:
             raise ValueError(f"Expected shard (k, n) with 0 <= k < n, not {(worker, workers)}")
@@ -258,6 +264,9 @@ class Batches(Generic[_Batch]):
         item = max(math.prod(first.shape[1:], start=first.itemsize) * self._items.step, 1)
         block = max(BLOCK_NBYTES // item, 1)
         return ShuffledBlocks(length, block, max(buffer_nbytes // (block * item), 1), self.seed, epoch)
+
+    def __repr__(self) -> str:
+        return f"<{count(len(self), 'batch')} of {self._size}, seed={self.seed}>"
 
     def __len__(self) -> int:
         return max(-(-(self._last - self._first) // self._size), 0)

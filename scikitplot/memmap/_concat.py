@@ -15,7 +15,7 @@ from ._core import MapCore, as_indices, check_out
 from ._display import count, progress_bar
 from ._layout import at_least
 from ._lookup import Bounds, as_int64, axis_of, into, positions
-from ._paging import check_rows
+from ._paging import check_rows, consecutive
 from ._reading import FOLIO_NBYTES
 
 if TYPE_CHECKING:
@@ -103,6 +103,11 @@ class ConcatMap:
         state = " closed" if self.closed else ""
         return f"<ConcatMap of {count(len(self.maps), 'map')} dtype={self.dtype} shape={self.shape}{state}>"
 
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
     # ---- rows -> maps
 
     def _check_open(self) -> None:
@@ -115,8 +120,11 @@ class ConcatMap:
         while start < stop:
             first = int(self._starts[part])
             end = min(stop, int(self._starts[part + 1]))
+            mm = self.maps[part]
+            if end - first > len(mm):
+                raise ValueError(f"{mm.path or repr(mm)} has become shorter since it was joined: join again")
             if start < end:
-                yield self.maps[part], start - first, end - first
+                yield mm, start - first, end - first
             start, part = max(start, end), part + 1
 
     def _scattered(self, rows: _Rows) -> Iterator[tuple[Any, _Rows, _Rows]]:
@@ -137,7 +145,7 @@ class ConcatMap:
     # ---- arrays
 
     def __getitem__(self, key: Any) -> Any:
-        key, rest = (key[0], key[1:]) if isinstance(key, tuple) and key else (key, ())
+        key, *rest = (key or (Ellipsis,)) if isinstance(key, tuple) else (key,)
         if key is Ellipsis:
             return np.asarray(self)[(..., *rest)]
         if isinstance(key, slice):
@@ -155,6 +163,8 @@ class ConcatMap:
             rows = np.flatnonzero(rows)
         if rows.dtype.kind not in "iu" and rows.size:
             raise IndexError(f"Expected an integer, a slice, integers or a mask of the rows, not {key!r}")
+        if any(np.ndim(one) or isinstance(one, (bool, np.bool_)) for one in rest):
+            raise IndexError("Expected integers and slices behind the rows: take the rows first, table[rows][...]")
         taken = self.gather(rows if rows.size else rows.astype(np.intp))
         return taken[(*[slice(None)] * rows.ndim, *rest)] if rest else taken
 
@@ -170,8 +180,13 @@ class ConcatMap:
             return mm[first:end][::step]
         if abs(step) > 1:
             return self.gather(np.arange(start, stop, step))
-        rows = np.concatenate([mm[first:end] for mm, first, end in parts])
+        rows = self._joined([mm[first:end] for mm, first, end in parts], high - low)
         return rows if step == 1 else rows[::-1]
+
+    def _joined(self, parts: list[_Array], length: int) -> _Array:
+        """Return arrays one after another, in the dtype of the table: NumPy would change byte order and padding."""
+        rows = np.empty((length, *parts[0].shape[1:]), self.dtype)
+        return np.concatenate(parts, out=rows)
 
     def __iter__(self) -> Iterator[Any]:
         for mm in self.maps:
@@ -182,7 +197,7 @@ class ConcatMap:
             raise ValueError("The rows of several files are one array only as a copy")
         whole = np.empty(self.shape, self.dtype if dtype is None else dtype)
         for mm, start, stop in zip(self.maps, self._starts[:-1], self._starts[1:], strict=True):
-            whole[start:stop] = mm[...]
+            whole[start:stop] = mm.to_numpy()[: stop - start]  # the map may have grown since
         return whole
 
     def gather(
@@ -255,7 +270,7 @@ class ConcatMap:
         if along == 0:
             return self.gather(positions(indices, len(self), mode), out)
         if along is not None:
-            return into(out, np.concatenate([mm.take(indices, along, mode=mode) for mm in self.maps]))
+            return into(out, self._joined([mm.take(indices, along, mode=mode) for mm in self.maps], len(self)))
         index = positions(indices, self.size, mode)
         rows, rest = np.divmod(index.ravel(), max(self._row_nbytes // self.itemsize, 1))
         taken = np.empty(index.size, self.dtype)
@@ -308,20 +323,20 @@ class ConcatMap:
     ) -> Iterator[_Array]:
         """Iterate over views of consecutive rows, as `MemMap.iter_chunks` does. No chunk crosses from file to file."""
         self._check_open()
-        chosen = check_rows(slice(None) if rows is None else rows, len(self))
-        if not isinstance(chosen, slice) or chosen.step != 1:
-            raise ValueError("Expected rows to be a slice with steps of 1")
+        chosen = consecutive(rows, len(self))
         size = at_least("nbytes", nbytes, 1)
-        bar = progress_bar(max(chosen.stop - chosen.start, 0), "row", progress)
+        bar = progress_bar(chosen.stop - chosen.start, "row", progress)
         return self._iter_chunks(list(self._parts(chosen.start, chosen.stop)), size, evict, bar)
 
     def _iter_chunks(self, parts: list[tuple[Any, int, int]], nbytes: int, evict: bool, bar: Any) -> Iterator[_Array]:
         few = max(nbytes // max(self._row_nbytes, 1), 1)
         try:
             for i, (mm, first, end) in enumerate(parts):
-                for following, start, stop in parts[i + 1 : i + 2]:
-                    following.prefetch(slice(start, min(start + few, stop)))
+                left = end - first
                 for chunk in mm.iter_chunks(slice(first, end), nbytes=nbytes, evict=evict):
+                    left -= len(chunk)
+                    for following, start, stop in parts[i + 1 : i + 2] if left == 0 else ():
+                        following.prefetch(slice(start, min(start + few, stop)))
                     yield chunk
                     bar.update(len(chunk))
                     del chunk

@@ -44,6 +44,7 @@ class MapCore(Generic[_Scalar]):
     @property
     def _mode(self) -> Mode: ...
     _is_inferred: bool
+    _was_unpickled: bool
     @property
     def _region(self) -> Region: ...
     @property

@@ -170,6 +170,7 @@ cdef class MapCore:
     cdef readonly object order
     cdef readonly MapCore _window_of
 
+    cdef public bint _was_unpickled  # so that nobody could have closed it
     cdef public bint _is_inferred  # the first dimension follows from the size of the file: see `MemMap.refresh`
 
     # outside of `acquire` and `release`, threads without a GIL need a critical section for these

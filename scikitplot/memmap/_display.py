@@ -26,10 +26,10 @@ def human_size(nbytes: int) -> str:
 def count(number: int, noun: str) -> str:
     """Return a number with its noun.
 
-    >>> count(1, "view"), count(2, "view")
-    ('1 view', '2 views')
+    >>> count(1, "view"), count(2, "batch")
+    ('1 view', '2 batches')
     """
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith("ch") else "s")
 
 
 def printable(path: str) -> str:

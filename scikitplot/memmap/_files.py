@@ -46,8 +46,9 @@ def duplicate(opened: BinaryIO, mode: Mode) -> File:
     """Open again a file that the caller has open."""
     inner = getattr(opened, "file", opened)  # tempfile wraps its files
     if not isinstance(getattr(inner, "raw", inner), io.FileIO):  # text, or a decompressor: not the bytes of the file
-        raise TypeError(f"Expected a path or a file opened in binary mode, not {opened!r}")
+        raise TypeError(f"Expected a path or a file opened in binary mode, not {type(opened).__name__}")
     name = getattr(opened, "name", None)
+    name = name if isinstance(name, str | bytes) else None  # the descriptor of a file without a name
     if mode.creates and not mode.replaces:
         raise FileExistsError(errno.EEXIST, f'mode "{mode.name}" creates a file, but this one exists', name)
     if not (opened.readable() and (opened.writable() or not mode.writes_file)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,12 @@ BATCH_NBYTES = 1 << 24  # most bytes of the map in a record batch
 def dlpack(mm: MapCore, options: dict[str, Any]) -> Any:
     """Return the DLPack capsule of an ndarray over the map, which stays alive with it.
 
-    Before version 1.0 of DLPack consumers could not be told that memory is read-only, and write to it. Those get a
-    copy-on-write mapping of a read-only map's file instead.
+    Before version 1.0 of DLPack consumers could not be told that memory is read-only, and write to it; torch 2.13 asks
+    for version 1.0, but ignores that. Those get a copy-on-write mapping of a read-only map's file instead.
     """
     mm._check_open()
-    knows_read_only = (options.get("max_version") or (0,))[0] >= 1
+    consumer = sys._getframe(2).f_globals.get("__name__")
+    knows_read_only = (options.get("max_version") or (0,))[0] >= 1 and consumer != "torch.utils.dlpack"
     if mm.writable or knows_read_only or options.get("copy") is True:
         return mm.to_numpy().__dlpack__(**options)
     return _private_array(mm).__dlpack__(**options)

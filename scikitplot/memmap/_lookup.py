@@ -26,6 +26,8 @@ PIECE = 1 << 16  # values that are searched for together
 
 def axis_of(axis: SupportsIndex | None, ndim: int) -> int | None:
     """Return an axis of `numpy.take` as a number from 0 on, or None for all elements as one dimension."""
+    if isinstance(axis, bool):
+        raise TypeError("Expected axis to be an integer, not bool")
     along = 0 if axis is None else normalize_axis_index(operator.index(axis), max(ndim, 1))
     return along if ndim == 1 or (axis is not None and ndim) else None
 
@@ -140,7 +142,13 @@ def searchsorted(
     keys = np.asarray(values)
     found = np.zeros(keys.size, np.intp)
     if keys.size:
-        shape, keys = keys.shape, keys.astype(np.promote_types(column.dtype, keys.dtype)).ravel()
+        try:
+            common = np.promote_types(column.dtype, keys.dtype)
+        except TypeError as error:
+            if column.dtype.names is None:
+                raise
+            raise TypeError(f"To search by one of {', '.join(column.dtype.names)}, pass its name: field=") from error
+        shape, keys = keys.shape, keys.astype(common).ravel()
         ascending = np.argsort(keys, kind="stable")  # neighbours share their pages
         for at in range(0, keys.size, PIECE):
             chosen = ascending[at : at + PIECE]

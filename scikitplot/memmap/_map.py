@@ -48,10 +48,12 @@ _NO_PATH: Any = Default("")
 _PATHS = (str, bytes, os.PathLike)
 
 
-def _warn_of_header(path: str | None, dtype: npt.DTypeLike, offset: SupportsIndex) -> None:
-    """Warn of a map that begins with the header of a .npy file, which would be taken for numbers."""
+def _warn_of_header(path: str | None, dtype: npt.DTypeLike, offset: SupportsIndex, mode: Mode) -> None:
+    """Warn of a map that begins with the header of a .npy file, which would be taken for numbers, or that has none."""
     if path is not None and path.endswith(".npy") and offset == 0 and np.dtype(dtype).base.itemsize > 1:
         message = f"{path!r} is mapped with its header, which is not numbers: scikitplot.memmap.open_npy maps its array"
+        if mode.creates:
+            message = f"{path!r} gets no header, which np.load needs: scikitplot.memmap.open_npy makes files with one"
         warnings.warn(message, UserWarning, stacklevel=3)
 
 
@@ -245,7 +247,7 @@ class MemMap(MapCore["_Scalar"]):
             raise TypeError("path is None: for memory without a file leave path out, or use MemMap.anonymous(shape)")
         if isinstance(path, _PATHS):
             name = _files.absolute(path)
-            _warn_of_header(name, dtype, offset)
+            _warn_of_header(name, dtype, offset, how)
             if how.creates:
                 layout = resolve(dtype, shape, order, offset, None, name)
                 return cls._create(name, how, layout, access, sparse)
@@ -259,7 +261,7 @@ class MemMap(MapCore["_Scalar"]):
             raise TypeError(f"Expected path to be str, bytes, os.PathLike or a binary file, not {type(path).__name__}")
         try:
             if hasattr(path, "fileno"):
-                _warn_of_header(file.path, dtype, offset)
+                _warn_of_header(file.path, dtype, offset, how)
             if how.creates:
                 layout = resolve(dtype, shape, order, offset, None, file.path or "the file")
                 return cls._recreate(file, how, layout, access, sparse)
@@ -637,7 +639,13 @@ class MemMap(MapCore["_Scalar"]):
         """
         return searchsorted(self, values, side, sorter, field)
 
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
     def __bytes__(self) -> bytes:
+        self.to_numpy()  # looks at the size of the file
         return self.read_at(0, self.nbytes)
 
     def __index__(self) -> int:
@@ -845,7 +853,7 @@ class MemMap(MapCore["_Scalar"]):
         message = f"{self!r} was dropped without close()" if not is_finalizing() else ""
         self._unlist()
         self._region.abandon()
-        if message and self._window_of is None:
+        if message and self._window_of is None and not self._was_unpickled:
             warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
 
     def __copy__(self) -> Self:
@@ -854,6 +862,7 @@ class MemMap(MapCore["_Scalar"]):
             raise TypeError("A private map is in no file that could be mapped again: use copy.deepcopy(mm)")
         reopen, arguments = self.__reduce__()
         copied: Self = reopen(*arguments)
+        copied._was_unpickled = False
         return copied
 
     def __deepcopy__(self, memo: object) -> Self:

@@ -42,6 +42,16 @@ def check_rows(rows: Rows, length: int) -> slice | npt.NDArray[np.intp]:
     return np.sort(np.where(numbers < 0, numbers + length, numbers), axis=None)
 
 
+def consecutive(rows: slice | None, length: int) -> slice:
+    """Return a slice of consecutive rows, in the order of the file, as one with known ends."""
+    if rows is None:
+        return slice(0, length)
+    if not isinstance(rows, slice) or rows.indices(length)[2] != 1:
+        raise ValueError("Expected rows to be a slice with steps of 1")
+    start, stop, _ = rows.indices(length)
+    return slice(start, max(start, stop))
+
+
 def byte_runs(rows: Rows, length: int, row_nbytes: int, skew: int, page: int = PAGE_SIZE) -> Runs:
     """Return where rows lie: runs of bytes, ascending, at least one untouched page between each two.
 

@@ -139,6 +139,7 @@ def reopen(
         mm._close()
         raise
     mm._is_inferred = is_inferred
+    mm._was_unpickled = True
     return mm
 
 
@@ -171,4 +172,6 @@ def reopen_memory(
             raise
         text = f"The shared memory has fewer bytes than the {end_of(layout)} of the pickled map"
         raise OSError(error.errno, text) from None
-    return MapCore._over(cls, region, layout, MODES["r+"], access)
+    mm: _Map = MapCore._over(cls, region, layout, MODES["r+"], access)
+    mm._was_unpickled = True
+    return mm
