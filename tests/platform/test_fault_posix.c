@@ -1138,7 +1138,7 @@ static const struct {
     TEST(a_revoked_map_reads_zeros),
     TEST(a_revoke_is_told_apart_from_a_loss),
     TEST(what_an_old_mapping_loses_damages_the_new_one_as_well),
-    TEST(a_mapping_that_grows_in_its_place_is_guarded_to_its_end),
+    NATIVE_TEST(a_mapping_that_grows_in_its_place_is_guarded_to_its_end),
     TEST(faults_of_others_end_as_they_would_have),
     TEST(other_faults_in_a_map_are_not_ours),
     TEST(a_handler_that_mends_its_own_faults_is_called_each_time),

@@ -1213,6 +1213,8 @@ static void a_map_with_room_follows_its_file_and_keeps_private_changes(void)
 {
     const region_intent intents[] = {REGION_READ, REGION_WRITE, REGION_COPY};
     const size_t sizes[] = {1, 3000, 3001, 70000, 90001, 500000};
+    /* with pages larger than the host's, qemu maps a copy of the last one, which does not follow the file */
+    if (getenv("MEMMAP_EMULATOR") && region_page_size() > 4096) return;
     for (int i = 0; i < 3; i++) FOR_OFFSETS(offset) {
         const char *path;
         size_t room = 80000;
