@@ -383,7 +383,8 @@ def batches(
     evict : bool, default False
         Keep at most 32 MiB of the maps resident in this process beside the batches, or `buffer_nbytes` with
         ``shuffle="blocks"``. What is evicted stays in the page cache. Pages of maps of mode ``"c"``, however, Linux
-        drops from the page cache as well, and only if the user owns the file or may write to it.
+        drops from the page cache as well, only once they are on the disk, and only if the user owns the file or may
+        write to it.
     progress : bool, default False
         Show a progress bar; needs tqdm.
 
