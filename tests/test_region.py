@@ -199,7 +199,7 @@ def test_windows_are_counted_exactly_while_eight_threads_make_and_drop_them():
     mm = MemMap.anonymous(N)
 
     def work(k):
-        for i in range(200):
+        for i in range(50):
             part = mm.window(i, i + 10)
             view = part[2:]
             try:
@@ -212,7 +212,7 @@ def test_windows_are_counted_exactly_while_eight_threads_make_and_drop_them():
             if i % 2:
                 part.close()
 
-    gc.freeze()  # what close() collects, 1600 times, is quickly collected then
+    gc.freeze()  # what close() collects, 400 times, is quickly collected then
     try:
         in_threads(work, 8)
     finally:
