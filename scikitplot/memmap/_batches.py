@@ -71,7 +71,7 @@ def chunks_of(
 def _iter_chunks(mm: MapCore, start: int, end: int, step: int, evict: bool, bar: Any) -> Iterator[npt.NDArray[Any]]:
     offset, row_nbytes = mm._region.offset, mm._row_nbytes
     first = past = (offset + start * row_nbytes) // PAGE_SIZE
-    cooled = start * row_nbytes
+    cools, cooled = not evict and mm._region.reads_huge_pages, start * row_nbytes
     file = mm._region.reopen_file() if evict else None
     window = max(step * row_nbytes, SMALL_WINDOW_NBYTES if evict else WINDOW_NBYTES)
     ahead = ReadAhead(mm._region, start * row_nbytes, end * row_nbytes, window)
@@ -79,7 +79,7 @@ def _iter_chunks(mm: MapCore, start: int, end: int, step: int, evict: bool, bar:
         for at in range(start, end, step):
             stop = min(at + step, end)
             ahead.advance(stop * row_nbytes)
-            if not evict:  # what was read ahead is worth more than what was used; advice on parts would split folios
+            if cools:  # what was read ahead is worth more than what was used; advice on parts would split folios
                 used = (offset + at * row_nbytes) // FOLIO_NBYTES * FOLIO_NBYTES - offset
                 if used > cooled:
                     mm._region.cool(cooled, used)

@@ -16,7 +16,7 @@ from ._display import count, progress_bar
 from ._layout import at_least
 from ._lookup import Bounds, as_int64, axis_of, into, positions
 from ._paging import check_rows, consecutive
-from ._reading import FOLIO_NBYTES
+from ._reading import FOLIO_NBYTES, SMALL_WINDOW_NBYTES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -329,7 +329,7 @@ class ConcatMap:
         return self._iter_chunks(list(self._parts(chosen.start, chosen.stop)), size, evict, bar)
 
     def _iter_chunks(self, parts: list[tuple[Any, int, int]], nbytes: int, evict: bool, bar: Any) -> Iterator[_Array]:
-        few = max(nbytes // max(self._row_nbytes, 1), 1)
+        few = max(min(nbytes, SMALL_WINDOW_NBYTES) // max(self._row_nbytes, 1), 1)
         try:
             for i, (mm, first, end) in enumerate(parts):
                 left = end - first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -18,38 +19,43 @@ SMALL_WINDOW_NBYTES = 1 << 23  # and where memory is to be saved
 
 
 class ReadAhead:
-    """Reads the bytes [start, stop) of a region, in a thread, a window ahead of those that are used. Advisory."""
+    """Reads the bytes [start, stop) of a region, in threads, a window ahead of those that are used. Advisory."""
 
     def __init__(self, region: Region, start: int, stop: int, window: int) -> None:
         self._region = region
         self._file = region.reopen_file() if stop - start >= FOLIO_NBYTES and region.reads_huge_pages else None
         self._stop = stop
-        self._window = window
-        self._ready = start  # the bytes before it have been read
-        self._thread = self._begin()
+        self._half = -(-window // 2)
+        self._ready = start  # the bytes before it have been read,
+        self._next = start  # and those before it are asked for
+        self._parts: deque[tuple[int, Thread | None]] = deque()  # under way: where each ends, and who reads it
+        self._begin()
+        self._begin()  # the disk has work while one half comes to its end
 
     def advance(self, position: int) -> None:
         """Wait until the bytes before `position` have been read, and begin to read the next ones."""
-        while self._ready < min(position, self._stop):
-            if self._thread is not None:
-                self._thread.join()
-            self._ready += self._window
-            self._thread = self._begin()
+        while self._parts and self._ready < position:
+            self._ready, thread = self._parts.popleft()
+            if thread is not None:
+                thread.join()
+            self._begin()
 
-    def _begin(self) -> Thread | None:
-        start, stop = self._ready, min(self._ready + self._window, self._stop)
+    def _begin(self) -> None:
+        start, stop = self._next, min(self._next + self._half, self._stop)
         if start >= stop:
-            return None
+            return
+        thread = None
         if self._file is None:
             self._region.request(start, stop)
-            return None
-        part = self._region.offset + start, stop - start, self._stop - stop
-        thread = Thread(target=read_file, args=(self._file, *part))
-        try:
-            thread.start()
-        except RuntimeError:  # the system starts no more threads: the pages are read when they are touched
-            return None
-        return thread
+        else:
+            part = self._region.offset + start, stop - start, self._stop - stop
+            thread = Thread(target=read_file, args=(self._file, *part))
+            try:
+                thread.start()
+            except RuntimeError:  # the system starts no more threads: the pages are read when they are touched
+                thread = None
+        self._parts.append((stop, thread))
+        self._next = stop
 
 
 def read_runs(region: Region, runs: Runs, wait: bool) -> Iterator[int]:

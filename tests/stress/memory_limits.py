@@ -204,6 +204,21 @@ def write(path, nbytes):
         os.fsync(stream.fileno())
 
 
+@contextlib.contextmanager
+def default_read_ahead(folder):
+    """Have the disk read ahead as much as Linux does by default: with more, a page that was reclaimed costs megabytes."""
+    device = os.stat(folder).st_dev
+    setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    before = setting.read_text() if os.access(setting, os.W_OK) else None
+    try:
+        if before is not None:
+            setting.write_text("128")
+        yield
+    finally:
+        if before is not None:
+            setting.write_text(before)
+
+
 def drop_from_memory(path):
     with open(path, "rb") as stream:
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -254,7 +269,7 @@ def main():
         name, path, limit, is_numpy = arguments.work
         return work(name, path, int(limit), is_numpy == "1")
     bad = 0
-    with tempfile.TemporaryDirectory(prefix="memory-limits-") as folder:
+    with tempfile.TemporaryDirectory(prefix="memory-limits-") as folder, default_read_ahead(folder):
         path = os.path.join(folder, "table.bin")
         write(path, arguments.file * MIB)
         print(f"{arguments.file} MiB under a limit of {arguments.limit} MiB: MiB read; as a multiple of the file, or")

@@ -918,8 +918,9 @@ int region_reads_huge_pages(const char *path)
     struct statfs fs;
     if (uname(&kernel) || sscanf(kernel.release, "%u.%u", &major, &minor) != 2) return 0;
     if (major < 5 || (major == 5 && minor < 18) || statfs(path, &fs)) return 0;
-    /* tmpfs would fill holes with memory; FUSE may empty its page cache when the file is opened again */
-    return fs.f_type != TMPFS_MAGIC && fs.f_type != FUSE_SUPER_MAGIC;
+    /* tmpfs would fill holes with memory; FUSE may empty its page cache when the file is opened again; btrfs, which has no
+     * large folios yet, is faster by requests */
+    return fs.f_type != TMPFS_MAGIC && fs.f_type != FUSE_SUPER_MAGIC && fs.f_type != BTRFS_SUPER_MAGIC;
 }
 
 typedef struct {
