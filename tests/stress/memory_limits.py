@@ -206,7 +206,7 @@ def write(path, nbytes):
 
 @contextlib.contextmanager
 def default_read_ahead(folder):
-    """Have the disk read ahead as much as Linux does by default: with more, a page that was reclaimed costs megabytes."""
+    """Have the disk read ahead as much as Linux does by default; with more, a reclaimed page costs megabytes."""
     device = os.stat(folder).st_dev
     setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
     before = setting.read_text() if os.access(setting, os.W_OK) else None
