@@ -6,12 +6,13 @@ SOURCES := meson.build $(shell find scikitplot -type f -not -name '*.pyc')
 GLOVE := .data/glove
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help test demo docs platforms clean
+.PHONY: help test demo docs platforms failures clean
 help:
 	@echo "make test        run all tests"
 	@echo "make demo        word vectors from a file, step by step"
 	@echo "make docs        build the documentation, doc/_build/html/index.html"
 	@echo "make platforms   test on every platform that can be had here, and print a table"
+	@echo "make failures    make calls, disks, power and memory fail, and print what is left (as root, on Linux)"
 	@echo "make clean       remove what was built; .data, which was downloaded, stays"
 
 test: $(VENV)/package $(VENV)/group-test $(VENV)/group-consumers
@@ -27,6 +28,12 @@ docs: $(VENV)/package $(VENV)/group-doc
 
 platforms:
 	tools/ci/lanes.sh
+
+failures: $(VENV)/package $(VENV)/group-test
+	$(VENV)/bin/python tests/stress/failing_calls.py
+	$(VENV)/bin/python tests/stress/power_cuts.py
+	$(VENV)/bin/python tests/stress/memory_limits.py
+	tools/ci/file_systems.sh
 
 clean:
 	rm -rf $(VENV) build

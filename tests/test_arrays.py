@@ -599,6 +599,8 @@ def test_all_of_a_file_that_was_cut_is_a_damaged_error_before_a_page_is_lost(mak
         with pytest.raises(DamagedError, match="Bytes (4999|5000):") as caught:
             call(mm)
         assert caught.value.filename == str(path)
+        with pytest.raises(DamagedError, match="Bytes 5000:"):
+            mm.recover()
         assert not mm.damaged
         assert mm[4999] == 99
         os.truncate(path, 10_000)

@@ -1,6 +1,16 @@
 """File-backed or anonymous memory mapping for NumPy.
 
 `MemMap` owns a mapping; ``mm[...]`` is a plain `numpy.ndarray` over it.
+
+MemMap             open a file, or anonymous memory
+open_npy           open the array of a .npy file, or of an .npz archive
+concat             several maps as one table
+batches            batches of rows, in order or shuffled
+DamagedError       pages were lost
+set_fault_policy   what happens then
+set_num_threads    how many threads gather rows and read ahead
+open_maps          what is open in this process
+plot_residency     a picture of what is in memory
 """
 
 from importlib import import_module

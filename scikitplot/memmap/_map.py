@@ -1160,8 +1160,8 @@ class MemMap(MapCore["_Scalar"]):
     def recover(self) -> None:
         """Map the file again under lost pages, and write to the file what had found no room on the disk.
 
-        What C code wrote to a read-only map is dropped. Does nothing if the map is not damaged and no write to the disk
-        has failed. No other thread may write to the map during the call.
+        What C code wrote to a read-only map is dropped. Does nothing if the file is long enough, the map not damaged,
+        and no write to the disk has failed. No other thread may write to the map during the call.
 
         Raises
         ------
@@ -1182,6 +1182,7 @@ class MemMap(MapCore["_Scalar"]):
         """
         self._check_open()
         self._region.recover()
+        self.to_numpy()  # looks at the size of the file
 
     # --------------------------------------------------------------------------------------- writing and size
 
