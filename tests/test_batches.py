@@ -153,7 +153,7 @@ def test_chunks_have_been_read_before_the_caller_touches_them(make_file):
 def test_what_is_read_ahead_are_the_pages_of_the_rows_and_few_behind_them(make_file, how, start, stop):
     path = cold(make_file(bytes(32 << 20)))
     rows = set(range(start // PAGE, -(-stop // PAGE)))
-    behind = set(range(start // PAGE, (stop + (8 << 20)) // PAGE))
+    behind = set(range(start // PAGE, (stop + (12 << 20)) // PAGE))  # 8 MiB of read-ahead, and huge pages
     with MemMap.open(path) as mm:
         for _ in range(10):  # as above
             mm.evict()

@@ -174,7 +174,8 @@ with open("data.bin", "wb") as file:
 most = 0
 with MemMap.open("data.bin", sys.argv[2], dtype="<u4", shape=(-1, 128)) as mm:
     mm.prefetch(wait=True)
-    for k, batch in enumerate(batches(mm, batch_size=256, shuffle=eval(sys.argv[1]), seed=0, evict=True)):
+    how = {"shuffle": eval(sys.argv[1]), "seed": 0, "buffer_nbytes": 1 << 25, "evict": True}
+    for k, batch in enumerate(batches(mm, batch_size=256, **how)):
         if k % 50 == 0:
             most = max(most, resident())
     cached = mm.residency().mean()
@@ -186,7 +187,7 @@ print(most, cached)
 @pytest.mark.linux
 @pytest.mark.native
 @pytest.mark.unsanitized
-@pytest.mark.parametrize("shuffle", ["False", "True"])
+@pytest.mark.parametrize("shuffle", ["False", "True", "'blocks'"])
 def test_batches_that_evict_keep_32_mib_resident_and_leave_the_page_cache_alone(run_python, shuffle):
     most, cached = run_python(RESIDENT, shuffle, "r").split()
     assert int(most) <= 32 << 20

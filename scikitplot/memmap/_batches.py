@@ -34,7 +34,7 @@ _Batch = TypeVar("_Batch")
 
 BLOCK_NBYTES = 1 << 20  # of the first map: what shuffle="blocks" keeps together
 FOLIO = FOLIO_NBYTES // PAGE_SIZE
-RESIDENT_NBYTES = 1 << 25  # of the maps, that batches(evict=True) lets this process have
+RESIDENT_NBYTES = 1 << 25  # of the maps, that batches(evict=True) lets this process have without a buffer
 
 
 def parts_of(table: _Map, start: int, stop: int) -> Iterator[tuple[MapCore, int, int]]:
@@ -245,6 +245,7 @@ class Batches(Generic[_Batch]):
         self._items = Items(run, run if step is None else at_least("step", step, 1))
         self._run = None if length is None else run  # the argument of gather
         self._evict = evict
+        self._room = at_least("buffer_nbytes", buffer_nbytes, 1) if shuffle == "blocks" else RESIDENT_NBYTES
         number = self._items.count(lengths[0])
         how = at_least("epoch", epoch, 0), at_least("buffer_nbytes", buffer_nbytes, 1)
         self._order = self._order_of(number, shuffle, *how)
@@ -300,11 +301,11 @@ class Batches(Generic[_Batch]):
     def _gathered_of(self, table: _Table, starts: npt.NDArray[np.int64]) -> _Array:
         if isinstance(table, np.ndarray):
             return table[starts if self._run is None else np.add.outer(starts, np.arange(self._run))]
-        if not self._evict or isinstance(self._order, ShuffledBlocks):
+        if not self._evict:
             return table.gather(starts, length=self._run)
         # a page that is touched may make a whole folio resident, and an item may lie in several
         nbytes = math.prod(table.shape[1:], start=table.itemsize) * self._items.length
-        few = max(RESIDENT_NBYTES // (FOLIO_NBYTES * (nbytes // FOLIO_NBYTES + 2)), 1)
+        few = max(self._room // (FOLIO_NBYTES * (nbytes // FOLIO_NBYTES + 2)), 1)
         parts = []
         for at in range(0, len(starts), few):
             parts.append(table.gather(starts[at : at + few], length=self._run))
@@ -359,8 +360,9 @@ def batches(
         (1 MiB of the first map), then one of the rows in each `buffer_nbytes` of blocks. That is nearly as random, and
         nearly as fast as reading the file sequentially.
     seed : int, optional
-        The order is a function of seed and epoch alone, on every platform. Default: a random seed, which the
-        attribute ``seed`` of the result shows.
+        The order is a function of seed and epoch alone, on every platform; that of ``"blocks"`` also of
+        `buffer_nbytes` and the size of an item. Default: a random seed, which the attribute ``seed`` of the result
+        shows.
     epoch : int, default 0
         Each epoch has another order.
     buffer_nbytes : int, default 268435456
@@ -369,8 +371,8 @@ def batches(
     start : int, default 0
         First batch, counted within the shard.
     shard : (int, int), default (0, 1)
-        ``(k, n)``: shard k of n. The shards are disjoint and cover all rows; with `drop_last` they have the same number
-        of batches.
+        ``(k, n)``: shard k of n. The shards are disjoint and cover all rows, if all have the same `seed`; with
+        `drop_last` they have the same number of batches.
     drop_last : bool, default False
         Omit a last batch that is not full.
     prefetch : int, default 2
