@@ -201,6 +201,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(), help="a folder on the disk to be measured")
     parser.add_argument("--gib", type=float, default=2, help="size of the tables")
+    parser.add_argument("--write", type=Path, help="folder for the table")
     parser.add_argument("--turn", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.turn:
@@ -208,5 +209,9 @@ if __name__ == "__main__":
         print(take(name, Path(folder), int(row), int(count)), flush=True)
         os._exit(0)  # threads of some contenders never end
     print(contest.heading())
+    found = [contest.heading()]
     for line in lines(options.folder, int(options.gib * (1 << 30))):
-        print(contest.text(line), flush=True)
+        found.append(contest.text(line))
+        print(found[-1], flush=True)
+    if options.write:
+        (options.write / "_epochs.txt").write_text("\n".join([*found, ""]))

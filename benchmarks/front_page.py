@@ -45,7 +45,7 @@ def measured(subject: str) -> dict[str, float]:
     """Return the times of a line of _peers.txt by contender."""
     found = {}
     for line in (ROOT / "doc/user_guide/_peers.txt").read_text().splitlines():
-        if line.startswith(subject):
+        if line.startswith(subject + " "):
             ours, peer, theirs = re.split(r" {2,}", line[len(subject) :].strip())[:3]
             found |= {"MemMap": seconds(ours), peer: seconds(theirs)}
     return found

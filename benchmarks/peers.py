@@ -72,28 +72,53 @@ def cold_lines(folder: Path, nbytes: int) -> Iterator[Line]:
     yield from hot.lines(folder / "cold.bin")
 
 
+KINDS = {  # of work, by the words with which its subjects begin
+    "One value, one view": ("open + close", "mm[", "read_at"),
+    "Rows by number": ("gather", "cold gather", "cold random", "hot row"),
+    "Whole files": ("cold sum", "cold block", "prefetch", "fill"),
+    "Memory and growth": ("new memory", "append"),
+}
+# what the work cannot do without
+NO_PEERS = ("limit", "sum alone", "one contiguous copy", "no other thread", "bare system calls")
+
+
 def picture(found: list[Line], path: Path) -> None:
-    """Plot the peers' times as multiples of ours, one row per subject."""
+    """Draw a panel for each kind of work: a bar for each peer, as long as its time is a multiple of ours."""
     import matplotlib
     from matplotlib.figure import Figure
 
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "peers"}  # the same data give the same file
     shown = [line for line in found if "MemMap" not in line.peer and "by size" not in line.subject]
-    shown = [line for line in shown if line.peer not in ("limit", "sum alone") and "max" not in line.peer]
-    subjects = list(dict.fromkeys(line.subject for line in shown))
-    figure = Figure((9, 0.34 * len(subjects) + 1.6), layout="constrained")
-    axes = figure.subplots()
-    for i, peer in enumerate(dict.fromkeys(line.peer for line in shown)):
-        its = [line for line in shown if line.peer == peer]
-        places = [subjects.index(line.subject) for line in its]
-        axes.plot([1 / line.ratio for line in its], places, "os^Dv"[i // 4 % 5], color=f"C{i % 10}", label=peer)
-    axes.axvline(1, color="0.3", lw=1)
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(subjects)), subjects)
-    axes.invert_yaxis()
-    axes.set_xlabel("peer's time / MemMap's time (right of 1: MemMap is faster)")
-    axes.grid(axis="y", lw=0.3)
-    figure.legend(loc="outside lower center", ncols=5, fontsize="small")
+    shown = [line for line in shown if line.peer not in NO_PEERS and "max" not in line.peer]
+    panels = {kind: [line for line in shown if line.subject.startswith(starts)] for kind, starts in KINDS.items()}
+    heights = [len(lines) + len({line.subject for line in lines}) for lines in panels.values()]
+    figure = Figure((9, 0.19 * sum(heights) + 1.8), layout="constrained")
+    for axes, (kind, lines) in zip(
+        figure.subplots(len(panels), sharex=True, height_ratios=heights), panels.items(), strict=True
+    ):
+        place, labels = 0, {}
+        for subject in dict.fromkeys(line.subject for line in lines):
+            labels[place] = subject
+            for line in sorted((line for line in lines if line.subject == subject), key=lambda line: -line.ratio):
+                place += 1
+                labels[place] = line.peer
+                times = 1 / max(line.ratio, 1e-3)
+                axes.barh(place, times - 1, left=1, color="#2a7f9e" if times >= 1 else "#c0392b", height=0.7)
+                text = f"{times:,.0f}" if times > 9.5 else f"{times:.1f}"
+                axes.text(max(times, 1) * 1.06, place, text, va="center", fontsize=7)
+            place += 1
+        axes.set_yticks(list(labels), list(labels.values()), fontsize=8)
+        for label in axes.get_yticklabels():
+            if label.get_text() in {line.subject for line in lines}:
+                label.set_fontweight("bold")
+        axes.set_title(kind, loc="left", fontsize=10)
+        axes.set_xscale("log")
+        axes.axvline(1, color="0.3", lw=1)
+        axes.invert_yaxis()
+        axes.tick_params(left=False)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.xaxis.set_major_formatter("{x:,.4g}")
+    axes.set_xlabel("time of the peer / time of MemMap")
     figure.savefig(path, metadata={"Date": None})
 
 
