@@ -34,7 +34,7 @@ _Batch = TypeVar("_Batch")
 
 BLOCK_NBYTES = 1 << 20  # of the first map: what shuffle="blocks" keeps together
 FOLIO = FOLIO_NBYTES // PAGE_SIZE
-RESIDENT_NBYTES = 1 << 25  # of the maps, that batches(evict=True) lets this process have without a buffer
+RESIDENT_NBYTES = 1 << 25  # of the maps, that batches(evict=True) lets this process have
 
 
 def parts_of(table: _Map, start: int, stop: int) -> Iterator[tuple[MapCore, int, int]]:
@@ -132,12 +132,15 @@ class BlockReader:
     recently used, drops those that were read ahead instead, and then reads 128 KiB for each page that is missing.
     """
 
-    def __init__(self, maps: list[_Map], items: Items, order: ShuffledBlocks, first: int, last: int) -> None:
+    def __init__(
+        self, maps: list[_Map], items: Items, order: ShuffledBlocks, first: int, last: int, evict: bool
+    ) -> None:
         self._maps = maps
         self._items = items
         self._order = order
+        self._evict = evict
         self._group = -1  # the group that was last read ahead
-        self._kept = order.group_of(first)  # the first group that is not evicted yet
+        self._kept = order.group_of(first) - evict  # the first group that is not evicted yet; first, what is there
         self._last = order.group_of(last)
         self._requested = 0  # blocks of the group after it
         parts = [part for table in maps for part, _, _ in parts_of(table, 0, len(table))]
@@ -164,7 +167,12 @@ class BlockReader:
 
     def evict_before(self, position: int) -> None:
         """Evict what no batch from this position on needs."""
-        while self._kept < self._order.group_of(position):
+        group = self._order.group_of(position)
+        if self._evict and self._kept < group:  # all: with a block the rest of large folios has been mapped
+            for mm in self._maps:
+                evict_rows(mm, 0, len(mm))
+            self._kept = group
+        while self._kept < group:
             for mm, start, stop in self._parts(self._kept, 0, self._order.group):
                 evict_rows(mm, start, stop)
             self._kept += 1
@@ -245,7 +253,6 @@ class Batches(Generic[_Batch]):
         self._items = Items(run, run if step is None else at_least("step", step, 1))
         self._run = None if length is None else run  # the argument of gather
         self._evict = evict
-        self._room = at_least("buffer_nbytes", buffer_nbytes, 1) if shuffle == "blocks" else RESIDENT_NBYTES
         number = self._items.count(lengths[0])
         how = at_least("epoch", epoch, 0), at_least("buffer_nbytes", buffer_nbytes, 1)
         self._order = self._order_of(number, shuffle, *how)
@@ -278,7 +285,7 @@ class Batches(Generic[_Batch]):
         maps = [table for table in self._maps if not isinstance(table, np.ndarray)]
         reader: BlockReader | RowReader = RowReader(maps, self._items)
         if isinstance(self._order, ShuffledBlocks) and self._first < self._last:
-            reader = BlockReader(maps, self._items, self._order, self._first, self._last - 1)
+            reader = BlockReader(maps, self._items, self._order, self._first, self._last - 1, self._evict)
         starts = iter(range(self._first, self._last, self._size))
         with contextlib.closing(bar), contextlib.closing(reader):
             while True:
@@ -301,11 +308,11 @@ class Batches(Generic[_Batch]):
     def _gathered_of(self, table: _Table, starts: npt.NDArray[np.int64]) -> _Array:
         if isinstance(table, np.ndarray):
             return table[starts if self._run is None else np.add.outer(starts, np.arange(self._run))]
-        if not self._evict:
+        if not self._evict or isinstance(self._order, ShuffledBlocks):  # a BlockReader evicts
             return table.gather(starts, length=self._run)
         # a page that is touched may make a whole folio resident, and an item may lie in several
         nbytes = math.prod(table.shape[1:], start=table.itemsize) * self._items.length
-        few = max(self._room // (FOLIO_NBYTES * (nbytes // FOLIO_NBYTES + 2)), 1)
+        few = max(RESIDENT_NBYTES // (FOLIO_NBYTES * (nbytes // FOLIO_NBYTES + 2)), 1)
         parts = []
         for at in range(0, len(starts), few):
             parts.append(table.gather(starts[at : at + few], length=self._run))
@@ -384,9 +391,9 @@ def batches(
         Rows from the start of a run to the start of the next. Default: `length`.
     evict : bool, default False
         Keep at most 32 MiB of the maps resident in this process beside the batches, or `buffer_nbytes` with
-        ``shuffle="blocks"``. What is evicted stays in the page cache. Pages of maps of mode ``"c"``, however, Linux
-        drops from the page cache as well, only once they are on the disk, and only if the user owns the file or may
-        write to it.
+        ``shuffle="blocks"``; twice that if the file is in the page cache in large folios already. What is evicted
+        stays in the page cache. Pages of maps of mode ``"c"``, however, Linux drops from the page cache as well, only
+        once they are on the disk, and only if the user owns the file or may write to it.
     progress : bool, default False
         Show a progress bar; needs tqdm.
 
