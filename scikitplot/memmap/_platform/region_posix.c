@@ -920,7 +920,8 @@ int region_reads_huge_pages(const char *path)
     if (major < 5 || (major == 5 && minor < 18) || statfs(path, &fs)) return 0;
     /* tmpfs would fill holes with memory; FUSE may empty its page cache when the file is opened again; btrfs, which has no
      * large folios yet, is faster by requests */
-    return fs.f_type != TMPFS_MAGIC && fs.f_type != FUSE_SUPER_MAGIC && fs.f_type != BTRFS_SUPER_MAGIC;
+    uint32_t kind = (uint32_t)fs.f_type;
+    return kind != TMPFS_MAGIC && kind != FUSE_SUPER_MAGIC && kind != BTRFS_SUPER_MAGIC;
 }
 
 typedef struct {
