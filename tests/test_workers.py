@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = Path(__file__).parents[1] / "doc" / "how_to" / "on_a_cluster.py"
 WAYS = ["fork", "spawn", "forkserver"]
-WAYS += [pytest.param(way, marks=pytest.mark.libraries) for way in ("loky", "distributed", "ray")]
+WAYS += [pytest.param(way, marks=pytest.mark.libraries) for way in ("loky", "multiprocessing", "distributed", "ray")]
 
 
 @pytest.mark.linux

@@ -27,8 +27,9 @@ def dlpack(mm: MapCore, options: dict[str, Any]) -> Any:
     for version 1.0, but ignores that. Those get a copy-on-write mapping of a read-only map's file instead.
     """
     mm._check_open()
-    consumer = sys._getframe(2).f_globals.get("__name__")
-    knows_read_only = (options.get("max_version") or (0,))[0] >= 1 and consumer != "torch.utils.dlpack"
+    consumer = sys._getframe(1).f_back  # none where C code has started the thread
+    is_torch = consumer is not None and consumer.f_globals.get("__name__") == "torch.utils.dlpack"
+    knows_read_only = (options.get("max_version") or (0,))[0] >= 1 and not is_torch
     if mm.writable or knows_read_only or options.get("copy") is True:
         return mm.to_numpy().__dlpack__(**options)
     return _private_array(mm).__dlpack__(**options)

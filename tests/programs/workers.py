@@ -22,10 +22,10 @@ def total(mm):
 
 
 def in_workers(way, tasks):
-    if way == "loky":
+    if way in ("loky", "multiprocessing"):
         import joblib
 
-        return joblib.Parallel(2)(joblib.delayed(total)(mm) for mm in tasks)
+        return joblib.Parallel(2, backend=way)(joblib.delayed(total)(mm) for mm in tasks)
     if way == "distributed":
         import distributed
 
