@@ -1,8 +1,9 @@
-"""The start of a shuffled epoch of training, by several data loaders: ``python benchmarks/epochs.py --folder F``.
+"""A shuffled epoch of training, by several data loaders: ``python benchmarks/epochs.py --folder F``.
 
 Every contender yields the same number of batches of random rows as torch tensors, from the same rows, stored as it
-stores them. Each turn has a process of its own, and the clock starts after the imports; so nothing is mapped, and cold
-files are cold: no page of them is in the page cache. Contenders that are not installed are left out.
+stores them: the whole epoch, and of a cold file its start, without a page of it in the page cache. Each turn has a
+process of its own, and the clock starts after the imports, so nothing is mapped. A turn that takes too long ends early,
+and its time is that of the same number of batches at this rate. Contenders that are not installed are left out.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,13 +22,14 @@ from typing import Any
 
 import contest
 import numpy as np
-from contest import Line, seconds
+from contest import Line
 
 from scikitplot.memmap import MemMap, batches
 
 BATCH = 256  # rows
-COLD, WARM = 16, 256  # batches
+COLD = 16  # batches
 OPTIONAL = ("tensordict", "grain", "datasets", "zarr", "lance")
+LONG = 10  # seconds
 TARGET = 1 / 3  # of the time of a DataLoader over numpy.memmap
 
 
@@ -173,10 +176,16 @@ def take(name: str, folder: Path, row: int, count: int) -> float:
     importlib.import_module("torch.utils.data")
     if name in OPTIONAL:
         importlib.import_module(name)
-    epoch, taken = EPOCHS[name], []
-    time = seconds(lambda: taken.extend(len(batch) for batch in itertools.islice(epoch(Table(folder, row)), count)))
-    assert taken == count * [BATCH], taken
-    return time
+    taken = 0
+    start = time.perf_counter()
+    for batch in itertools.islice(EPOCHS[name](Table(folder, row)), count):
+        assert len(batch) == BATCH, batch
+        taken += 1
+        if time.perf_counter() - start > LONG:
+            break
+    else:
+        assert taken == count, taken
+    return (time.perf_counter() - start) * count / taken
 
 
 def turn(name: str, folder: Path, row: int, count: int, cold: bool) -> float:
@@ -191,8 +200,8 @@ def lines(parent: Path, nbytes: int) -> Iterator[Line]:
     for row in (512, 3072):
         with tempfile.TemporaryDirectory(dir=parent) as folder:
             Table(Path(folder), row).write(nbytes)
-            for cold, count in ((True, COLD), (False, WARM)):
-                subject = f"{'cold' if cold else 'warm'} epoch, {count * BATCH} rows of {row} B"
+            for cold, count in ((True, COLD), (False, nbytes // row // BATCH)):
+                subject = f"{'start of cold' if cold else 'warm'} epoch, rows of {row} B"
                 turns = {name: partial(turn, name, Path(folder), row, count, cold) for name in EPOCHS}
                 yield from contest.lines(subject, contest.compare(turns), "DataLoader, numpy.memmap", TARGET)
 

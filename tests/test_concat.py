@@ -1,6 +1,7 @@
 """concat: several maps as one table, whose rows are those of np.concatenate."""
 
 import copy
+import inspect
 import mmap
 import os
 import pickle
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from scikitplot.memmap import DamagedError, MemMap, batches, concat, open_maps, open_npy
+from scikitplot.memmap._concat import ConcatMap
 
 PAGE = mmap.PAGESIZE
 LENGTHS = [3, 0, 5, 1, 0, 0, 7, 4, 0]
@@ -54,6 +56,17 @@ def test_rows_by_index_and_slice_are_those_of_the_joined_array(table, key):
     found, expected = table[key], ROWS[key] if not isinstance(key, list) or key else ROWS[:0]
     np.testing.assert_array_equal(found, expected)
     assert found.shape == expected.shape
+
+
+def parameters(of, name):
+    return [(p.name, p.kind, p.default) for p in [*inspect.signature(getattr(of, name)).parameters.values()][1:]]
+
+
+def test_calls_take_the_arguments_of_those_of_one_map():
+    names = {name for name in vars(ConcatMap) if not name.startswith("_") and callable(getattr(ConcatMap, name))}
+    assert names - {"close"} >= {"gather", "take", "prefetch", "evict", "residency", "iter_chunks"}
+    for name in names - {"close"}:  # which has no way to revoke the views of a part
+        assert parameters(ConcatMap, name) == parameters(MemMap, name), name
 
 
 @pytest.mark.parametrize("key", [20, -21, [20], [0, -21], (20, 1)], ids=str)

@@ -1,6 +1,7 @@
 """The public surface is the one that was agreed on: ``python tests/test_public_api.py`` writes public_api.txt anew."""
 
 import inspect
+import re
 import tomllib
 from pathlib import Path
 
@@ -55,6 +56,13 @@ def test_the_version_stands_in_meson_build_only():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert "version" not in project
     assert project["dynamic"] == ["version"]
+
+
+def test_the_citation_is_that_of_the_last_release():
+    text = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "CHANGELOG.md", "meson.build")}
+    version, date = re.search(r"^## (\d+\.\d+\.\d+) - (\S+)$", text["CHANGELOG.md"], re.MULTILINE).groups()
+    assert f"\nversion: {version}\ndate-released: {date}\n" in text["CITATION.cff"]
+    assert f"version: '{version}'" in text["meson.build"]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Runs of consecutive rows: token windows and time-series crops, by gather and by batches."""
 
+import os
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from page_cache import cold
 
-from scikitplot.memmap import MemMap, batches, concat, set_num_threads
+from scikitplot.memmap import DamagedError, MemMap, batches, concat, set_num_threads
 from scikitplot.memmap._paging import PAGE_SIZE
 
 TOKENS = np.arange(5000, dtype="<u2")
@@ -159,7 +160,7 @@ def test_step_without_length_is_refused(tokens):
 RESIDENT = """
 import os, re, sys
 import numpy as np
-from scikitplot.memmap import MemMap, batches
+from scikitplot.memmap import MemMap, batches, concat
 
 def resident():
     text = open("/proc/self/smaps").read()
@@ -171,14 +172,19 @@ with open("data.bin", "wb") as file:
         file.write(np.full(1 << 20, k, "<u4").tobytes())
     file.flush()
     os.fsync(file.fileno())  # what is not yet on the disk stays resident in a copy-on-write map
-most = 0
-with MemMap.open("data.bin", sys.argv[2], dtype="<u4", shape=(-1, 128)) as mm:
-    mm.prefetch(wait=True)
-    how = {"shuffle": eval(sys.argv[1]), "seed": 0, "buffer_nbytes": 1 << 25, "evict": True}
-    for k, batch in enumerate(batches(mm, batch_size=256, **how)):
-        if k % 50 == 0:
+most, count = 0, int(sys.argv[3])
+offsets = range(0, 1 << 28, (1 << 28) // count)
+with concat(MemMap.open("data.bin", sys.argv[2], dtype="<u4", shape=((1 << 19) // count, 128), offset=at)
+            for at in offsets) as parts:
+    table = parts if count > 1 else parts.maps[0]
+    table.prefetch(wait=True)
+    how = {"shuffle": eval(sys.argv[1]), "seed": 0, "buffer_nbytes": 1 << 24, "evict": True}
+    for k, batch in enumerate(batches(table, batch_size=256, **how)):
+        if k % 20 == 0:
             most = max(most, resident())
-    cached = mm.residency().mean()
+        if k == 300:  # long after most of the file was touched
+            break
+    cached = table.residency().mean()
 print(most, cached)
 """
 
@@ -188,19 +194,52 @@ print(most, cached)
 @pytest.mark.native
 @pytest.mark.unsanitized
 @pytest.mark.parametrize("shuffle", ["False", "True", "'blocks'"])
-def test_batches_that_evict_keep_32_mib_resident_and_leave_the_page_cache_alone(run_python, shuffle):
-    most, cached = run_python(RESIDENT, shuffle, "r").split()
-    folios = 2 if shuffle == "'blocks'" else 1  # a block of 1 MiB may have been mapped with a folio of 2 MiB
-    assert int(most) <= folios * 32 << 20
+@pytest.mark.parametrize("files", [1, 128])
+def test_batches_that_evict_keep_32_mib_resident_and_leave_the_page_cache_alone(run_python, shuffle, files):
+    most, cached = run_python(RESIDENT, shuffle, "r", files).split()
+    assert int(most) <= 32 << 20
     assert float(cached) > 0.95
 
 
 @pytest.mark.linux
 @pytest.mark.native
 @pytest.mark.unsanitized
-def test_batches_that_evict_keep_32_mib_of_a_copy_on_write_map_resident(run_python):
-    most, _ = run_python(RESIDENT, "True", "c").split()  # whose pages leave the page cache, too
+@pytest.mark.parametrize("shuffle", ["True", "'blocks'"])
+def test_batches_that_evict_keep_32_mib_of_a_copy_on_write_map_resident(run_python, shuffle):
+    most, _ = run_python(RESIDENT, shuffle, "c", 1).split()  # whose pages leave the page cache, too
     assert int(most) <= 32 << 20
+
+
+@pytest.mark.parametrize("shuffle", [False, True, "blocks"])
+@pytest.mark.parametrize("length", [None, 3])
+def test_batches_that_evict_are_those_that_do_not(make_file, shuffle, length):
+    rows = np.arange(1 << 14, dtype=">u4").reshape(-1, 16)
+    paths = [make_file(part, name=f"{k}.bin") for k, part in enumerate(np.split(rows, [1, 2, 500]))]
+    how = {"batch_size": 100, "shuffle": shuffle, "seed": 5, "buffer_nbytes": 1, "length": length, "step": length and 2}
+    with (
+        concat(MemMap.open(path, "r+", dtype=">u4", shape=(-1, 16)) for path in paths) as table,
+        MemMap.anonymous(rows.shape, dtype=">u4") as memory,
+    ):
+        table.maps[2][7] = rows[9] = 77  # not yet on the disk
+        memory[:] = rows
+        for kept, evicted in zip(
+            batches(table, memory, **how), batches(table, memory, **how, evict=True), strict=True
+        ):
+            for one, other in zip(kept, evicted, strict=True):
+                assert one.dtype == other.dtype
+                assert np.array_equal(one, other)
+
+
+@pytest.mark.posix
+def test_batches_that_evict_raise_when_the_file_was_cut(make_file):
+    path = make_file(bytes(1 << 20))
+    mm = MemMap.open(path, shape=(-1, 1024))
+    found = iter(batches(mm, batch_size=512, evict=True))
+    assert len(next(found)) == 512
+    os.truncate(path, 1 << 19)
+    with pytest.raises(DamagedError, match=re.escape(str(path))):
+        next(found)
+    mm.close()
 
 
 @pytest.mark.parametrize("shuffle", [False, True, "blocks"])

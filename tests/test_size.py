@@ -130,7 +130,7 @@ def test_resize_and_append_refuse_while_views_are_alive(path, make):
         view = make(mm)
         with pytest.raises(BufferError, match="Cannot resize .* 1 (view|window) is alive"):
             mm.resize(100)
-        with pytest.raises(BufferError, match="Cannot resize .* 1 (view|window) is alive"):
+        with pytest.raises(BufferError, match="Cannot append to .* 1 (view|window) is alive"):
             mm.append([1, 2, 3, 4])
         assert mm.shape == (6, 4)
         assert path.read_bytes() == before

@@ -1,11 +1,14 @@
 """torch over a map: its tensors, and the workers of its DataLoader."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from scikitplot.memmap import MemMap
 
 pytestmark = pytest.mark.torch
+HOW_TO = Path(__file__).parents[1] / "doc" / "how_to"
 
 ROWS = """
 import os
@@ -149,4 +152,30 @@ with mm.window(0, 64) as part:
     list(DataLoader(part, batch_size=10))
     assert asked == [10] * 6 + [4]
 mm.close()
+""")
+
+
+@pytest.mark.parametrize(("workers", "length"), [(0, 10_000 // 256), (2, 2 * (5000 // 256))])
+def test_every_worker_of_every_rank_gets_rows_of_its_own(run_python, workers, length):
+    run_python(f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(HOW_TO)!r})
+import numpy as np
+from torch.utils.data import DataLoader
+from torch_batches import Epoch, MemMap, train, write_example
+
+if __name__ == "__main__":
+    write_example(Path())
+    x = MemMap.open("x.f4", dtype="<f4", shape=(-1, 8))
+    y = MemMap.open("y.f4", dtype="<f4")
+    loaders = [DataLoader(Epoch(x, y, 0, rank=rank, ranks=2), batch_size=None, num_workers={workers}) for rank in (0, 1)]
+    found = [list(loader) for loader in loaders]
+    assert len(found[0]) == len(found[1]) == {length}
+    rows = np.concatenate([rows.numpy() for rank in found for rows, _ in rank])
+    assert len(rows) == len(np.unique(rows, axis=0)) == 2 * {length} * 256
+    assert all(np.allclose(rows.numpy() @ np.arange(8) + 3, y, atol=1e-3) for rank in found for rows, y in rank)
+    assert abs(train(x, y, epochs=10, workers={workers}).bias.item() - 3) < 0.1
+    x.close()
+    y.close()
 """)

@@ -17,6 +17,7 @@ from ._concat import ConcatMap
 from ._core import MapCore
 from ._display import count, progress_bar, tqdm_class
 from ._layout import at_least
+from ._lean import FOLIO, LeanRows
 from ._order import InOrder, Order, Shuffled, ShuffledBlocks
 from ._paging import PAGE_SIZE, consecutive, pages_of
 from ._reading import FOLIO_NBYTES, SMALL_WINDOW_NBYTES, WINDOW_NBYTES, ReadAhead
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 _Batch = TypeVar("_Batch")
 
 BLOCK_NBYTES = 1 << 20  # of the first map: what shuffle="blocks" keeps together
-FOLIO = FOLIO_NBYTES // PAGE_SIZE
-RESIDENT_NBYTES = 1 << 25  # of the maps, that batches(evict=True) lets this process have
 
 
 def parts_of(table: _Map, start: int, stop: int) -> Iterator[tuple[MapCore, int, int]]:
@@ -109,14 +108,15 @@ class Items(NamedTuple):
 class RowReader:
     """Reads ahead for batches of single items."""
 
-    def __init__(self, maps: list[_Map], items: Items) -> None:
+    def __init__(self, maps: list[_Map], items: Items, evict: bool) -> None:
         self._maps = maps
         self._items = items
+        self._may_touch = not evict
 
     def read_ahead(self, position: int, chosen: npt.NDArray[np.int64]) -> None:
         """Start reading the batch at this position."""
         for mm in self._maps:
-            mm._request(chosen * self._items.step, self._items.length)
+            mm._request(chosen * self._items.step, self._items.length, self._may_touch)
 
     def evict_before(self, position: int) -> None:
         """Evict what no batch from this position on needs."""
@@ -132,15 +132,12 @@ class BlockReader:
     recently used, drops those that were read ahead instead, and then reads 128 KiB for each page that is missing.
     """
 
-    def __init__(
-        self, maps: list[_Map], items: Items, order: ShuffledBlocks, first: int, last: int, evict: bool
-    ) -> None:
+    def __init__(self, maps: list[_Map], items: Items, order: ShuffledBlocks, first: int, last: int) -> None:
         self._maps = maps
         self._items = items
         self._order = order
-        self._evict = evict
         self._group = -1  # the group that was last read ahead
-        self._kept = order.group_of(first) - evict  # the first group that is not evicted yet; first, what is there
+        self._kept = order.group_of(first)  # the first group that is not evicted yet
         self._last = order.group_of(last)
         self._requested = 0  # blocks of the group after it
         parts = [part for table in maps for part, _, _ in parts_of(table, 0, len(table))]
@@ -168,10 +165,6 @@ class BlockReader:
     def evict_before(self, position: int) -> None:
         """Evict what no batch from this position on needs."""
         group = self._order.group_of(position)
-        if self._evict and self._kept < group:  # all: with a block the rest of large folios has been mapped
-            for mm in self._maps:
-                evict_rows(mm, 0, len(mm))
-            self._kept = group
         while self._kept < group:
             for mm, start, stop in self._parts(self._kept, 0, self._order.group):
                 evict_rows(mm, start, stop)
@@ -283,9 +276,12 @@ class Batches(Generic[_Batch]):
         bar = progress_bar(len(self), "batch", self._progress)
         waiting: deque[tuple[int, npt.NDArray[np.int64]]] = deque()
         maps = [table for table in self._maps if not isinstance(table, np.ndarray)]
-        reader: BlockReader | RowReader = RowReader(maps, self._items)
+        reader: BlockReader | RowReader = RowReader(maps, self._items, self._evict)
         if isinstance(self._order, ShuffledBlocks) and self._first < self._last:
-            reader = BlockReader(maps, self._items, self._order, self._first, self._last - 1, self._evict)
+            reader = BlockReader(maps, self._items, self._order, self._first, self._last - 1)
+        lean = LeanRows() if self._evict else None
+        for table in maps if self._evict else ():
+            evict_rows(table, 0, len(table))
         starts = iter(range(self._first, self._last, self._size))
         with contextlib.closing(bar), contextlib.closing(reader):
             while True:
@@ -298,26 +294,17 @@ class Batches(Generic[_Batch]):
                     return
                 start, chosen = waiting.popleft()
                 reader.evict_before(start)
-                yield self._gathered(chosen * self._items.step)
+                yield self._gathered(chosen * self._items.step, lean)
                 bar.update(1)
 
-    def _gathered(self, starts: npt.NDArray[np.int64]) -> Any:
-        parts = [self._gathered_of(table, starts) for table in self._maps]
+    def _gathered(self, starts: npt.NDArray[np.int64], lean: LeanRows | None) -> Any:
+        parts = [self._gathered_of(table, starts, lean) for table in self._maps]
         return parts[0] if len(parts) == 1 else tuple(parts)
 
-    def _gathered_of(self, table: _Table, starts: npt.NDArray[np.int64]) -> _Array:
+    def _gathered_of(self, table: _Table, starts: npt.NDArray[np.int64], lean: LeanRows | None) -> _Array:
         if isinstance(table, np.ndarray):
             return table[starts if self._run is None else np.add.outer(starts, np.arange(self._run))]
-        if not self._evict or isinstance(self._order, ShuffledBlocks):  # a BlockReader evicts
-            return table.gather(starts, length=self._run)
-        # a page that is touched may make a whole folio resident, and an item may lie in several
-        nbytes = math.prod(table.shape[1:], start=table.itemsize) * self._items.length
-        few = max(RESIDENT_NBYTES // (FOLIO_NBYTES * (nbytes // FOLIO_NBYTES + 2)), 1)
-        parts = []
-        for at in range(0, len(starts), few):
-            parts.append(table.gather(starts[at : at + few], length=self._run))
-            evict_rows(table, 0, len(table))
-        return np.concatenate(parts)
+        return table.gather(starts, length=self._run) if lean is None else lean.gather(table, starts, self._run)
 
 
 # fmt: off
@@ -390,10 +377,10 @@ def batches(
     step : int, optional
         Rows from the start of a run to the start of the next. Default: `length`.
     evict : bool, default False
-        Keep at most 32 MiB of the maps resident in this process beside the batches, or `buffer_nbytes` with
-        ``shuffle="blocks"``; twice that if the file is in the page cache in large folios already. What is evicted
-        stays in the page cache. Pages of maps of mode ``"c"``, however, Linux drops from the page cache as well, only
-        once they are on the disk, and only if the user owns the file or may write to it.
+        Keep at most 32 MiB of the maps resident in this process beside the batches: rows are read from the file, and
+        stay in the page cache. Maps of mode ``"c"`` may differ from their file: they are gathered and evicted a few
+        rows at a time; what is evicted, Linux drops from the page cache as well, only once it is on the disk, and only
+        if the user owns the file or may write to it.
     progress : bool, default False
         Show a progress bar; needs tqdm.
 

@@ -137,10 +137,10 @@ class ConcatMap:
         for part, chosen in zip(parts.tolist(), np.split(places, begins[1:]), strict=True):
             yield self.maps[part], rows[chosen] - self._starts[part], chosen
 
-    def _request(self, rows: npt.NDArray[np.int64], run: int = 1) -> None:
+    def _request(self, rows: npt.NDArray[np.int64], run: int = 1, may_touch: bool = True) -> None:
         """Start reading runs of rows that are not resident."""
         for mm, local, _ in self._scattered(np.add.outer(rows, np.arange(run)).ravel()):
-            mm._request(local)
+            mm._request(local, 1, may_touch)
 
     # ---- arrays
 

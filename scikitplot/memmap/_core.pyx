@@ -19,12 +19,12 @@ from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
-from ._file cimport File
+from ._file cimport File, handle_of
 from ._guard cimport FAULT_COPIES_ONLY, copy_bytes, fault_guard, rearm
 from ._index cimport (
     BasicIndex, MAX_NDIM, clipped, locate, locate_scalar, parse,
 )
-from ._kernels cimport first_outside, gather_rows, request_missing
+from ._kernels cimport first_outside, gather_rows, read_rows, request_missing
 from .libregion cimport region_file, region_store
 from ._region cimport (
     Lease, Region, RESIZED, USERS_GONE, acquire, check_damage, is_closed, lease, map_file, release, unlock_after_fork,
@@ -654,8 +654,15 @@ cdef class MapCore:
             or start >= self._region.address + self._region.nbytes)
         return out if cnp.PyArray_ISCARRAY(out) and is_apart else np.empty(shape, self.dtype)
 
-    def _request(self, cnp.ndarray index not None, Py_ssize_t run=1):
-        """Start reading runs of rows that are not resident; int64, nothing if one is out of range."""
+    def _read_rows(self, File file not None, cnp.ndarray index not None, Py_ssize_t run, cnp.ndarray out not None):
+        """Copy runs of rows into a C-contiguous array, as `gather` does, but out of the file."""
+        self.gather_into(index, out, run, run, file)
+
+    def _request(self, cnp.ndarray index not None, Py_ssize_t run=1, bint may_touch=True):
+        """Start reading runs of rows; int64, nothing if one is out of range.
+
+        `may_touch`: not if they seem to be resident, which takes touching a few of them.
+        """
         cdef cnp.ndarray whole = self.whole_view()
         cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(index)
         cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length = cnp.PyArray_DIM(whole, 0)
@@ -664,16 +671,21 @@ cdef class MapCore:
         cdef fault_guard *guard = self._region.guard.current_entry()
         with nogil:
             if first_outside(indices, count, length, run) < 0:
-                request_missing(base, length, nbytes, run * nbytes, indices, count, guard)
+                request_missing(base, length, nbytes, run * nbytes, indices, count, guard, may_touch)
 
-    cdef int gather_into(self, cnp.ndarray index, cnp.ndarray target, Py_ssize_t run, asked) except -1:
-        """Copy rows into a C-contiguous array of the right size, which shares no memory with the map."""
+    cdef int gather_into(self, cnp.ndarray index, cnp.ndarray target, Py_ssize_t run, asked, File file=None) except -1:
+        """Copy rows into a C-contiguous array of the right size, which shares no memory with the map.
+
+        If the file is given, and has all of them, no page is touched.
+        """
         cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(index)
         cdef Py_ssize_t count = cnp.PyArray_SIZE(index), length, bad
         cdef char *place = cnp.PyArray_BYTES(target)
         cdef size_t nbytes = cnp.PyArray_NBYTES(target) // count if count else 0
         cdef PyObject *region = borrowed(self)
         cdef const char *base
+        cdef region_file handle
+        cdef uint64_t offset
         cdef fault_guard *guard
         cdef bint is_contiguous = self.ndim_ == 1 or self.order == "C"
         if (<Region>region).on_file and count * nbytes >= LONG_GATHER:
@@ -690,8 +702,10 @@ cdef class MapCore:
                 np.copyto(target, self.whole_view()[rows].reshape((<object>target).shape))
             else:
                 base, guard = (<Region>region).address, (<Region>region).guard.entry
+                offset, handle = (<Region>region).offset, handle_of(file)
                 with nogil:
-                    gather_rows(base, length, nbytes // run, nbytes, indices, count, place, guard)
+                    if not read_rows(handle, offset, length, nbytes // run, nbytes, indices, count, place):
+                        gather_rows(base, length, nbytes // run, nbytes, indices, count, place, guard)
         finally:
             release(<Region>region)
         return check_damage(<Region>region)

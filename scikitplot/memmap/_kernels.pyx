@@ -8,7 +8,8 @@ from libc.string cimport memcpy
 from ._file cimport File, handle_of
 from ._guard cimport fault_guard, read_byte, run_for_caller, shared_int
 from .libregion cimport (
-    REGION_NO_FILE, region_file, region_major_faults, region_page_size, region_read, region_request, region_residency,
+    REGION_NO_FILE, region_file, region_file_read, region_major_faults, region_page_size, region_read, region_request,
+    region_residency,
 )
 
 import numpy as np
@@ -231,12 +232,14 @@ cdef void request_unless_resident(void *task) noexcept nogil:
 
 cdef void request_missing(
     const char *base, Py_ssize_t length, size_t stride, size_t nbytes, const int64_t *index, Py_ssize_t count,
-    fault_guard *guard,
+    fault_guard *guard, bint may_touch,
 ) noexcept nogil:
-    """Start reading the pages of rows, unless a sample of the rows is resident."""
+    """Start reading the pages of rows; if it may touch a sample of the rows, only unless that is resident."""
     cdef Rows rows = Rows(base, length, stride, nbytes, index, count, NULL, guard)
-    if count and nbytes:
+    if may_touch and count and nbytes:
         run_for_caller(guard, request_unless_resident, &rows)
+    else:
+        request_rows(&rows, 0, count)
 
 
 cdef int64_t microseconds() noexcept nogil:
@@ -308,6 +311,23 @@ cdef void gather_rows(
             part = COLD_PART
         rows.count, rows.index, rows.out = count - 1, index + 1, out + nbytes
     parallel(gather_part, &rows, <int>max(<size_t>1, min(<size_t>most_threads, size // part)))
+
+
+cdef bint read_rows(
+    region_file file, uint64_t offset, Py_ssize_t length, size_t stride, size_t nbytes, const int64_t *index,
+    Py_ssize_t count, char *out,
+) noexcept nogil:
+    """Read rows from a file, whose row 0 is at `offset`. Return whether it has all of them; REGION_NO_FILE has none."""
+    cdef Py_ssize_t i
+    cdef uint64_t row
+    cdef size_t found
+    for i in range(count):
+        row = index[i] + (length if index[i] < 0 else 0)
+        if file == REGION_NO_FILE or region_file_read(file, offset + row * stride, out + i * nbytes, nbytes, &found):
+            return False
+        if found < nbytes:
+            return False
+    return True
 
 
 cdef enum:

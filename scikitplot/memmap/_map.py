@@ -1300,7 +1300,8 @@ class MemMap(MapCore["_Scalar"]):
             if not self._change_size(shape, nbytes, rows):
                 self._check_open()
                 self._check_ends_with_file()
-                raise BufferError(f"Cannot resize {self!r}: {self._users_alive('.')}")
+                refused = "Cannot resize" if rows is None else "Cannot append to"
+                raise BufferError(f"{refused} {self!r}: {self._users_alive('.')}")
 
     def _change_size(self, shape: tuple[int, ...], nbytes: int, rows: npt.NDArray[Any] | None) -> bool:
         """Change the size, unless views are alive, as `_resize` does, and the header of a .npy file with it."""

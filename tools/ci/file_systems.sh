@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Run the tests that depend on the file system on file systems of several kinds: the temporary folder of the tests is on
-# each of them in turn. "images" are file systems that can only be read, "failing" one that fails on command.
-# Usage: file_systems.sh [ext4|xfs|btrfs|overlay|tmpfs|fuse|fuse_direct_io|images|failing]...
+# Run the tests that depend on the file system, or --all tests, on file systems of several kinds: the temporary folder of
+# the tests is on each of them in turn. "images" are file systems that can only be read, "failing" one that fails on
+# command.
+# Usage: file_systems.sh [--all] [ext4|xfs|btrfs|overlay|tmpfs|fuse|fuse_direct_io|images|failing]...
 . "$(dirname "${BASH_SOURCE[0]}")/lane.sh"
 export PATH=$PATH:/usr/sbin:/sbin PIP_NO_COMPILE=1 # modules are compiled on import
 unset PYTHONDONTWRITEBYTECODE
@@ -9,7 +10,12 @@ unset PYTHONDONTWRITEBYTECODE
 # Files are opened, made, replaced, resized, read, written, paged, lost, and left by a killed process. The other tests
 # touch a file system only as these do, or mount their own. So do some of these files, too.
 tests=(opening files rights size npy stores paging batches concat sharing crash_safety faults)
-chosen="(not test_faults or trunc or cut or lost) and not (ext2 or tmpfs or power_cut or billion or memory_stays or storm)"
+selected=(-k "(not test_faults or trunc or cut or lost) and not (ext2 or tmpfs or power_cut or billion or memory_stays or storm)")
+note="the tests that depend on it"
+if [ "${1:-}" = --all ]; then
+    tests=() selected=() note=
+    shift
+fi
 export MEMMAP_KILLS=5
 
 # mount_KIND FOLDER: mount a new file system.
@@ -46,7 +52,7 @@ run_on() { # KIND
     mkdir "$folder"
     "mount_$1" "$folder"
     chmod 1777 "$folder"
-    TMPDIR=$folder run_tests "$1" "the tests that depend on it" -k "$chosen" -m "not consumers" "${tests[@]/#/$root/tests/test_}" ||
+    TMPDIR=$folder run_tests "$1" "$note" "${selected[@]}" -m "not consumers" "${tests[@]}" ||
         status=1
     umount --lazy "$folder"
     return "$status"
@@ -76,7 +82,9 @@ system_packages mkfs.erofs erofs-utils
 export PATH=$work/venv/bin:$PATH
 pip install 'pip>=25.1'
 pip install --group "$root/pyproject.toml:test" --group "$root/pyproject.toml:fuse" "$root"
+tests=("${tests[@]/#/$root/tests/test_}")
 tests=("${tests[@]/%/.py}")
+if [ ${#tests[@]} = 0 ]; then tests=("$root/tests"); fi
 cd "$work" # away from the sources, so that the installed package is imported
 
 if [ $# = 0 ]; then set -- ext4 xfs btrfs overlay tmpfs fuse fuse_direct_io images failing; fi

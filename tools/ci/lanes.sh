@@ -7,7 +7,7 @@ if [ $# = 0 ]; then
     rm -rf "$MEMMAP_REPORTS"
     # the long ones first
     set -- free_threaded "sanitizers address" windows wheels "unstable 3.14" "unstable 3.15" "sanitizers thread valgrind" "windows 3.13" \
-        "other_cpus s390x" "other_cpus aarch64" "other_cpus i386" file_systems consumers scikit_plots region_wine region_native compile_only
+        scikit_plots "other_cpus i386" "other_cpus s390x" "other_cpus aarch64" file_systems documentation consumers region_wine region_native compile_only
 fi
 
 run_lane() { # NAME ARGUMENT...
