@@ -1,14 +1,16 @@
 """What is refused, with which words; and that nothing is left behind by a call that failed."""
 
 import io
+import operator
 import os
+import re
 import socket
 import sys
 
 import numpy as np
 import pytest
 
-from scikitplot.memmap import MemMap
+from scikitplot.memmap import MemMap, batches
 
 posix = pytest.mark.posix
 
@@ -173,7 +175,7 @@ def test_fifo_is_refused_at_once(tmp_path, run_python, leftovers, mode):
     said = run_python(
         """
 import sys
-from scikitplot.memmap import MemMap
+from scikitplot.memmap import MemMap, batches
 try:
     MemMap.open("fifo", sys.argv[1], shape=3)
 except OSError as error:
@@ -386,3 +388,20 @@ def test_call_is_refused_and_leaves_nothing_behind(folder, leftovers, error, mat
     mm.close()  # nothing holds a view, though the traceback is alive
     assert caught.value.__traceback__ is not None
     assert leftovers() == before
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda mm: operator.setitem(mm, 0, 1), lambda mm: mm.write_at(0, b"1"), lambda mm: mm.append([1, 2, 3, 4]),
+        lambda mm: mm.resize(2), lambda mm: mm.T.iter_chunks(), lambda mm: mm.T.refresh(),
+        lambda mm: batches(mm.T, batch_size=2), lambda mm: mm.T.prefetch([0]),
+    ],
+)  # fmt: skip
+def test_what_a_mode_or_a_layout_forbids_is_refused_by_an_error_that_names_the_file(make_file, call):
+    path = make_file(bytes(64))
+    with (
+        MemMap.open(path, dtype="<i4", shape=(-1, 4)) as mm,
+        pytest.raises(ValueError, match=re.escape(str(path))),
+    ):
+        call(mm)

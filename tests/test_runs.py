@@ -222,9 +222,7 @@ def test_batches_that_evict_are_those_that_do_not(make_file, shuffle, length):
     ):
         table.maps[2][7] = rows[9] = 77  # not yet on the disk
         memory[:] = rows
-        for kept, evicted in zip(
-            batches(table, memory, **how), batches(table, memory, **how, evict=True), strict=True
-        ):
+        for kept, evicted in zip(batches(table, memory, **how), batches(table, memory, **how, evict=True), strict=True):
             for one, other in zip(kept, evicted, strict=True):
                 assert one.dtype == other.dtype
                 assert np.array_equal(one, other)

@@ -169,8 +169,8 @@ if __name__ == "__main__":
     write_example(Path())
     x = MemMap.open("x.f4", dtype="<f4", shape=(-1, 8))
     y = MemMap.open("y.f4", dtype="<f4")
-    loaders = [DataLoader(Epoch(x, y, 0, rank=rank, ranks=2), batch_size=None, num_workers={workers}) for rank in (0, 1)]
-    found = [list(loader) for loader in loaders]
+    epochs = [Epoch(x, y, 0, rank=rank, ranks=2) for rank in (0, 1)]
+    found = [list(DataLoader(epoch, batch_size=None, num_workers={workers})) for epoch in epochs]
     assert len(found[0]) == len(found[1]) == {length}
     rows = np.concatenate([rows.numpy() for rank in found for rows, _ in rank])
     assert len(rows) == len(np.unique(rows, axis=0)) == 2 * {length} * 256

@@ -107,7 +107,8 @@ cdef inline int check_open(MapCore self) except -1:
 cdef inline int check_writable(MapCore self) except -1:
     if not self._region.writable:
         raise ValueError(
-            'MemMap is read-only: open it with mode="r+" to change the file, or mode="c" for private changes')
+            f'MemMap is read-only: {self._name()}. Open it with mode="r+" to change the file, or mode="c" for private '
+            "changes")
     return 0
 
 
@@ -392,9 +393,14 @@ cdef class MapCore:
         """Bytes in a row, of all maps but N-d Fortran-order ones contiguous."""
         return math.prod(self.shape[1:], start=self.dtype.itemsize)
 
+    def _name(self):
+        """Return what an error calls the map."""
+        return self.path or "anonymous memory"
+
     def _check_rows_are_contiguous(self, way_out="use mm.T, whose rows are"):
         if self.ndim_ > 1 and self.order == "F":
-            raise ValueError(f"The rows of an N-d Fortran-order map are not contiguous: {way_out}")
+            raise ValueError(
+                f"The rows of an N-d Fortran-order map are not contiguous: {way_out} ({self._name()})")
 
     # ---- arrays
 

@@ -28,8 +28,8 @@ AROUND = (1 << 16) // PAGE_SIZE  # pages that Linux maps around one that is touc
 class LeanRows:
     """Gathers rows of maps without mapping their pages: to touch one may make a huge page resident.
 
-    Rows are read from the file. Where it does not show what the map shows (mode "c"), Windows does not say that it does,
-    or too many files are open, rows are gathered from the map, and their pages evicted, a few at a time.
+    Rows are read from the file. Where it does not show what the map shows (mode "c"), or Windows does not say so, or if
+    too many files are open, rows are gathered from the map, and their pages evicted, a few at a time.
     """
 
     def __init__(self) -> None:

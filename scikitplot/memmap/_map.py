@@ -1270,12 +1270,14 @@ class MemMap(MapCore["_Scalar"]):
         self._check_open()
         self._region.check_damage()
         if self._mode.name in ("r", "c"):
-            raise ValueError(f'A map of mode {self._mode.name!r} cannot change its size: open the file with mode "r+"')
+            raise ValueError(
+                f'A map of mode {self._mode.name!r} cannot change its size: open the file with mode "r+" ({self.path})'
+            )
         if self.ndim == 0:
-            raise ValueError("A map of no dimensions cannot change its size")
+            raise ValueError(f"A map of no dimensions cannot change its size ({self._name()})")
         self._check_rows_are_contiguous('to append rows, open the file with order="C" and the shape reversed')
         if self._window_of is not None:
-            raise ValueError("A window cannot change its size: resize the map that it was made from")
+            raise ValueError(f"A window cannot change its size: resize the map that it was made from ({self._name()})")
         if self.shared and self._region.info is None:
             raise ValueError("Shared anonymous memory cannot change its size: other processes map it")
 
@@ -1398,7 +1400,7 @@ class MemMap(MapCore["_Scalar"]):
         self._check_open()
         self._region.check_damage()
         if self._window_of is not None:
-            raise ValueError("A window cannot be refreshed: refresh the map that it was made from")
+            raise ValueError(f"A window cannot be refreshed: refresh the map that it was made from ({self._name()})")
         if self._region.info is None:
             raise ValueError("Anonymous memory cannot be refreshed: it has no file to which others could append")
         self._check_rows_are_contiguous('open the file with order="C" and the shape reversed')

@@ -30,13 +30,9 @@ CALLS = {
     "plot_learning_curve": lambda m: estimators.plot_learning_curve(
         LogisticRegression(), m["points"], m["truth"], cv=2
     ),
-    "decile_table": lambda m: kds.decile_table(m["binary"], m["score"]),
-    "plot_cumulative_gain": lambda m: kds.plot_cumulative_gain(m["binary"], m["score"]),
-    "plot_ks_statistic": lambda m: kds.plot_ks_statistic(m["binary"], m["score"]),
-    "plot_lift": lambda m: kds.plot_lift(m["binary"], m["score"]),
-    "plot_lift_decile_wise": lambda m: kds.plot_lift_decile_wise(m["binary"], m["score"]),
-    "report": lambda m: kds.report(m["binary"], m["score"]),
 }
+DECILES = ["decile_table", "plot_cumulative_gain", "plot_ks_statistic", "plot_lift", "plot_lift_decile_wise", "report"]
+CALLS |= {name: lambda m, name=name: getattr(kds, name)(m["binary"], m["score"]) for name in DECILES}
 
 
 def arrays():

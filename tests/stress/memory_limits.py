@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Read a file that is larger than the memory a process may have.  Usage: memory_limits.py [--limit MIB] [--file MIB]
+[--read-ahead KIB] [--access INTENT]
 
 Each task has a process of its own in a control group with a memory limit, which the page cache counts against (Linux),
 and starts with nothing of the file in memory. numpy.memmap then does the same under the same limit. A task is bad if
@@ -27,7 +28,6 @@ MIB = 1 << 20
 COLUMNS = 64  # of 8 bytes; the first is the number of the row
 ROW = COLUMNS * 8
 PIECE = 16 * MIB // ROW  # rows of a step of a loop
-LAYOUT = {"dtype": "<i8", "shape": (-1, COLUMNS)}
 BATCH = 1000  # rows
 CHOSEN = 50 * BATCH  # rows at random
 FOLIO = 2 * MIB  # what Linux caches and drops as one at most; one may lie across either end of what is resident
@@ -39,9 +39,10 @@ ENOUGH = 2  # times the file: numpy.memmap may stop there
 class Work:
     """What the tasks do, with a MemMap or, where that has what they need, with a numpy.memmap."""
 
-    def __init__(self, path, limit, is_numpy):
+    def __init__(self, path, limit, access, is_numpy):
         self.path, self.limit, self.is_numpy = path, limit, is_numpy
-        self.table = np.memmap(path, "<i8", "r").reshape(-1, COLUMNS) if is_numpy else MemMap.open(path, **LAYOUT)
+        self.layout = {"dtype": "<i8", "shape": (-1, COLUMNS), "access": access}
+        self.table = np.memmap(path, "<i8", "r").reshape(-1, COLUMNS) if is_numpy else MemMap.open(path, **self.layout)
         self.most = 0
         self.before = resident_bytes()
 
@@ -77,7 +78,7 @@ class Work:
     def concatenated(self):
         middle = len(self.table) // 3
         parts = {"shape": (middle, COLUMNS)}, {"offset": middle * ROW}
-        with concat([MemMap.open(self.path, **LAYOUT | part) for part in parts]) as table:
+        with concat([MemMap.open(self.path, **self.layout | part) for part in parts]) as table:
             self.check_all(table.iter_chunks())
 
     def gathered(self):
@@ -95,11 +96,14 @@ class Work:
     def small_blocks(self):
         self.check_batches(shuffle="blocks", buffer_nbytes=self.limit // 4)
 
+    def evicted_blocks(self):
+        self.check_batches(shuffle="blocks", buffer_nbytes=self.limit // 4, evict=True)
+
     def large_blocks(self):
         self.check_batches(shuffle="blocks", buffer_nbytes=(self.limit - PROCESS) // 2)
 
     def check_batches(self, last=None, **how):
-        with MemMap.open(self.path, **LAYOUT) as mm:
+        with MemMap.open(self.path, **self.layout) as mm:
             order = batches(mm, batch_size=BATCH, seed=1, **how)
             last = last or len(mm)
             found = iter(order)
@@ -145,8 +149,9 @@ TASKS = [
     Task("concat(...).iter_chunks()", "concatenated", "loop", 1.2),
     Task('batches(shuffle="blocks"), 4 buffers', "small_blocks", "small_blocks", 1.1),
     Task('batches(shuffle="blocks"), 2 buffers', "large_blocks", "large_blocks", 1.1),
+    Task('batches(shuffle="blocks", evict=True)', "evicted_blocks", "small_blocks", 1.1, 32 * MIB),
     Task("batches(shuffle=True)", "shuffled", "shuffled", 1.5),
-    Task("batches(shuffle=True, evict=True)", "evicted_batches", "shuffled", 4, 32 * MIB),
+    Task("batches(shuffle=True, evict=True)", "evicted_batches", "shuffled", 1.5, 32 * MIB),
     Task("gather(rows)", "gathered", "gathered", 1.5),
 ]
 
@@ -205,14 +210,14 @@ def write(path, nbytes):
 
 
 @contextlib.contextmanager
-def default_read_ahead(folder):
-    """Have the disk read ahead as much as Linux does by default; with more, a reclaimed page costs megabytes."""
+def read_ahead(folder, kib):
+    """Have the disk read ahead so much; for access="normal" a page that was reclaimed costs all of it."""
     device = os.stat(folder).st_dev
     setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
     before = setting.read_text() if os.access(setting, os.W_OK) else None
     try:
         if before is not None:
-            setting.write_text("128")
+            setting.write_text(str(kib))
         yield
     finally:
         if before is not None:
@@ -224,30 +229,31 @@ def drop_from_memory(path):
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def work(name, path, limit, is_numpy):
+def work(name, path, limit, access, is_numpy):
     """Do one task in this process, and print what it has read and had resident at most."""
-    task = Work(path, limit, is_numpy)
+    task = Work(path, limit, access, is_numpy)
     before = read_bytes()
     getattr(task, name)()
     print(json.dumps([read_bytes() - before, task.most]), flush=True)
     os._exit(0)  # maps may be open
 
 
-def run(name, path, limit, is_numpy):
+def run(name, path, limit, access, is_numpy):
     """Return what a task has read and had resident, in bytes; None if it was killed or has failed."""
     drop_from_memory(path)
     group = ControlGroup(limit)
     try:
-        command = [sys.executable, os.path.abspath(__file__), "--work", name, path, str(limit), str(int(is_numpy))]
+        turn = [name, path, str(limit), access, "numpy" if is_numpy else "MemMap"]
+        command = [sys.executable, os.path.abspath(__file__), "--work", *turn]
         done = subprocess.run(command, stdout=subprocess.PIPE, preexec_fn=group.enter, check=False)
         return None if done.returncode or group.kills else json.loads(done.stdout)
     finally:
         group.remove()
 
 
-def is_good(task, path, limit):
+def is_good(task, path, limit, access):
     """Do a task, print a line about it, and return whether all is as it should be."""
-    ours, peer = run(task.ours, path, limit, False), run(task.peer, path, limit, True)
+    ours, peer = run(task.ours, path, limit, access, False), run(task.peer, path, limit, access, True)
     least = CHOSEN * PAGE if "shuffle=True" in task.call or "gather" in task.call else os.path.getsize(path)
     if ours is None:
         print(f"{task.call:40} killed, or failed", flush=True)
@@ -263,19 +269,21 @@ def main():
     parser.add_argument("--limit", type=int, default=128, help="MiB of memory")
     parser.add_argument("--file", type=int, default=512, help="MiB of the file")
     parser.add_argument("--only", default="", help="the tasks whose name has this in it")
-    parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--read-ahead", type=int, default=128, help="KiB, of the disk; Linux's default is 128")
+    parser.add_argument("--access", default="normal", help="access intent of the maps")
+    parser.add_argument("--work", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        name, path, limit, is_numpy = arguments.work
-        return work(name, path, int(limit), is_numpy == "1")
+        name, path, limit, access, library = arguments.work
+        return work(name, path, int(limit), access, library == "numpy")
     bad = 0
-    with tempfile.TemporaryDirectory(prefix="memory-limits-") as folder, default_read_ahead(folder):
+    with tempfile.TemporaryDirectory(prefix="memory-limits-") as folder, read_ahead(folder, arguments.read_ahead):
         path = os.path.join(folder, "table.bin")
         write(path, arguments.file * MIB)
         print(f"{arguments.file} MiB under a limit of {arguments.limit} MiB: MiB read; as a multiple of the file, or")
         print("of the pages of the rows; numpy.memmap's multiple; MiB resident in the process")
         for task in TASKS:
-            if arguments.only in task.ours and not is_good(task, path, arguments.limit * MIB):
+            if arguments.only in task.ours and not is_good(task, path, arguments.limit * MIB, arguments.access):
                 print("BAD", flush=True)
                 bad += 1
     print(f"bad {bad}")
