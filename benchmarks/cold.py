@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -144,8 +145,12 @@ class Disk:
 
     def evicted(self, turn: Turn) -> float:
         with MemMap.open(self.path) as mm:
-            mm.evict()
-            if mm.residency().mean() > 0.001:
+            for _ in range(100):
+                mm.evict()
+                if mm.residency().mean() < 0.001:
+                    break
+                time.sleep(0.01)  # what the system is still reading ahead cannot be evicted
+            else:
                 sys.exit(f"{self.path} stays in the page cache: use --folder to name a folder on a disk")
         self.start = int(self.rng.integers(0, self.nbytes // self.scanned)) * self.scanned
         return turn()

@@ -305,6 +305,16 @@ def test_blocks_are_read_at_random_until_the_iterator_ends(make_file, access, fl
         assert mm.access == access
         found.close()
         assert advice() == flags
+        found = iter(batches(mm, batch_size=64, shuffle="blocks", seed=5, evict=True, buffer_nbytes=1))
+        next(found)
+        assert maps_of(path) > 1  # so that what a page fault maps ends with the block
+        found.close()
+        assert maps_of(path) == 1
+        assert advice() == flags
+
+
+def maps_of(path):
+    return Path("/proc/self/maps").read_text().count(str(path))
 
 
 def test_a_map_may_be_closed_before_the_iterator_over_its_blocks_ends(make_file):

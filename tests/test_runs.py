@@ -197,7 +197,7 @@ print(most, cached)
 @pytest.mark.parametrize("files", [1, 128])
 def test_batches_that_evict_keep_32_mib_resident_and_leave_the_page_cache_alone(run_python, shuffle, files):
     most, cached = run_python(RESIDENT, shuffle, "r", files).split()
-    assert int(most) <= 32 << 20
+    assert int(most) <= (17 if shuffle == "'blocks'" else 32) << 20  # a buffer of 16 MiB, and a page for each block
     assert float(cached) > 0.95
 
 
@@ -212,12 +212,13 @@ def test_batches_that_evict_keep_32_mib_of_a_copy_on_write_map_resident(run_pyth
 
 @pytest.mark.parametrize("shuffle", [False, True, "blocks"])
 @pytest.mark.parametrize("length", [None, 3])
-def test_batches_that_evict_are_those_that_do_not(make_file, shuffle, length):
-    rows = np.arange(1 << 14, dtype=">u4").reshape(-1, 16)
-    paths = [make_file(part, name=f"{k}.bin") for k, part in enumerate(np.split(rows, [1, 2, 500]))]
+@pytest.mark.parametrize("columns", [16, 8192])  # blocks of 16384 rows, and of 32: batches over several groups
+def test_batches_that_evict_are_those_that_do_not(make_file, shuffle, length, columns):
+    rows = np.arange(300 * columns, dtype=">u4").reshape(-1, columns)
+    paths = [make_file(part, name=f"{k}.bin") for k, part in enumerate(np.split(rows, [1, 2, 150]))]
     how = {"batch_size": 100, "shuffle": shuffle, "seed": 5, "buffer_nbytes": 1, "length": length, "step": length and 2}
     with (
-        concat(MemMap.open(path, "r+", dtype=">u4", shape=(-1, 16)) for path in paths) as table,
+        concat(MemMap.open(path, "r+", dtype=">u4", shape=(-1, columns)) for path in paths) as table,
         MemMap.anonymous(rows.shape, dtype=">u4") as memory,
     ):
         table.maps[2][7] = rows[9] = 77  # not yet on the disk

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, SupportsInd
 
 import numpy as np
 
-from ._concat import ConcatMap
+from ._concat import ConcatMap, joined
 from ._core import MapCore
 from ._display import count, progress_bar, tqdm_class
 from ._layout import at_least
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ._core import _Scalar
+    from ._modes import Access
 
     _Array = npt.NDArray[Any]
     _Map = MapCore | ConcatMap
@@ -118,8 +119,9 @@ class RowReader:
         for mm in self._maps:
             mm._request(chosen * self._items.step, self._items.length, self._may_touch)
 
-    def evict_before(self, position: int) -> None:
-        """Evict what no batch from this position on needs."""
+    def pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of a batch that are to be gathered one after another."""
+        yield start, stop
 
     def close(self) -> None:
         """Do nothing."""
@@ -130,26 +132,33 @@ class BlockReader:
 
     Until `close`, files are advised "random". Otherwise Linux, short of memory, takes the rows of past groups for
     recently used, drops those that were read ahead instead, and then reads 128 KiB for each page that is missing.
+
+    With `evict`, only the blocks of one group are: this splits the kernel's mapping, so that a page fault makes no more
+    resident than lies in its block. Otherwise it may be a huge page.
     """
 
-    def __init__(self, maps: list[_Map], items: Items, order: ShuffledBlocks, first: int, last: int) -> None:
+    def __init__(
+        self, maps: list[_Map], items: Items, order: ShuffledBlocks, first: int, last: int, evict: bool
+    ) -> None:
         self._maps = maps
         self._items = items
         self._order = order
+        self._evict = evict
         self._group = -1  # the group that was last read ahead
-        self._kept = order.group_of(first)  # the first group that is not evicted yet
+        self._kept = order.group_of(first) - evict  # the first group that is not evicted yet
         self._last = order.group_of(last)
         self._requested = 0  # blocks of the group after it
         parts = [part for table in maps for part, _, _ in parts_of(table, 0, len(table))]
         self._files = [part._region for part in parts if part._region.info is not None]
+        self._elsewhere: Access = "normal" if evict else "random"
         for region in self._files:
-            region.switch_advice(region.access, "random")
+            region.switch_advice(region.access, self._elsewhere)
 
     def close(self) -> None:
         """Return to the maps' own access intents."""
         for region in self._files:
             with contextlib.suppress(ValueError, BufferError):  # it was closed, or is being resized
-                region.switch_advice("random", region.access)
+                region.switch_advice(self._elsewhere, region.access)
 
     def read_ahead(self, position: int, chosen: npt.NDArray[np.int64]) -> None:
         """Start reading the batch at this position."""
@@ -162,13 +171,31 @@ class BlockReader:
         self._request(group + 1, self._requested, due)
         self._requested = due
 
-    def evict_before(self, position: int) -> None:
-        """Evict what no batch from this position on needs."""
+    def pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of a batch that are to be gathered one after another: if groups are evicted, one for each."""
+        while self._evict and (end := self._order.start_of(self._order.group_of(start) + 1)) < stop:
+            self._evict_before(start)
+            yield start, end
+            start = end
+        self._evict_before(start)
+        yield start, stop
+
+    def _evict_before(self, position: int) -> None:
+        """Evict what no item from this position on needs."""
         group = self._order.group_of(position)
         while self._kept < group:
             for mm, start, stop in self._parts(self._kept, 0, self._order.group):
                 evict_rows(mm, start, stop)
+            if self._evict:
+                self._advise(self._kept, "random", "normal")
+                self._advise(self._kept + 1, "normal", "random")
             self._kept += 1
+
+    def _advise(self, group: int, before: Access, access: Access) -> None:
+        for table, start, stop in self._parts(group, 0, self._order.group):
+            for mm, first, end in parts_of(table, start, stop):
+                row = mm._row_nbytes
+                mm._region.switch_advice_of(first * row, end * row, before, access)
 
     def _request(self, group: int, start: int, stop: int) -> None:
         for mm, first, end in self._parts(group, start, stop):
@@ -278,8 +305,8 @@ class Batches(Generic[_Batch]):
         maps = [table for table in self._maps if not isinstance(table, np.ndarray)]
         reader: BlockReader | RowReader = RowReader(maps, self._items, self._evict)
         if isinstance(self._order, ShuffledBlocks) and self._first < self._last:
-            reader = BlockReader(maps, self._items, self._order, self._first, self._last - 1)
-        lean = LeanRows() if self._evict else None
+            reader = BlockReader(maps, self._items, self._order, self._first, self._last - 1, self._evict)
+        lean = LeanRows() if self._evict and not isinstance(reader, BlockReader) else None
         for table in maps if self._evict else ():
             evict_rows(table, 0, len(table))
         starts = iter(range(self._first, self._last, self._size))
@@ -293,13 +320,16 @@ class Batches(Generic[_Batch]):
                 if not waiting:
                     return
                 start, chosen = waiting.popleft()
-                reader.evict_before(start)
-                yield self._gathered(chosen * self._items.step, lean)
+                pieces = [
+                    self._gathered(chosen[at - start : end - start] * self._items.step, lean)
+                    for at, end in reader.pieces(start, start + len(chosen))
+                ]
+                batch: Any = tuple(joined(parts) for parts in zip(*pieces, strict=True))
+                yield batch if len(batch) > 1 else batch[0]
                 bar.update(1)
 
-    def _gathered(self, starts: npt.NDArray[np.int64], lean: LeanRows | None) -> Any:
-        parts = [self._gathered_of(table, starts, lean) for table in self._maps]
-        return parts[0] if len(parts) == 1 else tuple(parts)
+    def _gathered(self, starts: npt.NDArray[np.int64], lean: LeanRows | None) -> list[_Array]:
+        return [self._gathered_of(table, starts, lean) for table in self._maps]
 
     def _gathered_of(self, table: _Table, starts: npt.NDArray[np.int64], lean: LeanRows | None) -> _Array:
         if isinstance(table, np.ndarray):
@@ -377,10 +407,9 @@ def batches(
     step : int, optional
         Rows from the start of a run to the start of the next. Default: `length`.
     evict : bool, default False
-        Keep at most 32 MiB of the maps resident in this process beside the batches: rows are read from the file, and
-        stay in the page cache. Maps of mode ``"c"`` may differ from their file: they are gathered and evicted a few
-        rows at a time; what is evicted, Linux drops from the page cache as well, only once it is on the disk, and only
-        if the user owns the file or may write to it.
+        Keep at most 32 MiB of the maps resident in this process beside the batches (`buffer_nbytes` for
+        ``"blocks"``). What was read stays in the page cache. Pages of maps of mode ``"c"``, however, Linux drops from
+        the page cache as well, only once they are on the disk, and only if the user owns the file or may write to it.
     progress : bool, default False
         Show a progress bar; needs tqdm.
 

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 import numpy as np
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
     _Array = npt.NDArray[Any]
     _Rows = npt.NDArray[np.int64]
+
+
+def joined(parts: Sequence[_Array]) -> _Array:
+    """Return arrays of one dtype one after another, in that dtype: NumPy would change byte order and padding."""
+    if len(parts) == 1:
+        return parts[0]
+    rows = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+    return np.concatenate(parts, out=rows)
 
 
 class ConcatMap:
@@ -180,13 +188,8 @@ class ConcatMap:
             return mm[first:end][::step]
         if abs(step) > 1:
             return self.gather(np.arange(start, stop, step))
-        rows = self._joined([mm[first:end] for mm, first, end in parts], high - low)
+        rows = joined([mm[first:end] for mm, first, end in parts])
         return rows if step == 1 else rows[::-1]
-
-    def _joined(self, parts: list[_Array], length: int) -> _Array:
-        """Return arrays one after another, in the dtype of the table: NumPy would change byte order and padding."""
-        rows = np.empty((length, *parts[0].shape[1:]), self.dtype)
-        return np.concatenate(parts, out=rows)
 
     def __iter__(self) -> Iterator[Any]:
         for mm in self.maps:
@@ -270,7 +273,7 @@ class ConcatMap:
         if along == 0:
             return self.gather(positions(indices, len(self), mode), out)
         if along is not None:
-            return into(out, self._joined([mm.take(indices, along, mode=mode) for mm in self.maps], len(self)))
+            return into(out, joined([mm.take(indices, along, mode=mode) for mm in self.maps]))
         index = positions(indices, self.size, mode)
         rows, rest = np.divmod(index.ravel(), max(self._row_nbytes // self.itemsize, 1))
         taken = np.empty(index.size, self.dtype)

@@ -851,6 +851,14 @@ cdef class Region:
         region_advise(root.address, root.room, not root.on_file, <region_access>old, <region_access>new)
         release(self)
 
+    def switch_advice_of(self, Py_ssize_t start, Py_ssize_t stop, before, access):
+        """Do the same for a range, which splits the kernel's mapping: no page fault maps more than its part."""
+        cdef int old = ACCESSES.index(before), new = ACCESSES.index(access)
+        self.acquire_range(stop)
+        region_advise(
+            self.address + start, stop - start, not self.on_file, <region_access>old, <region_access>new)
+        release(self)
+
     cdef void advise_from(self, region_access before) noexcept:
         """Give the whole mapping its access intent, in the place of another."""
         if self.advised != before:

@@ -149,7 +149,7 @@ TASKS = [
     Task("concat(...).iter_chunks()", "concatenated", "loop", 1.2),
     Task('batches(shuffle="blocks"), 4 buffers', "small_blocks", "small_blocks", 1.1),
     Task('batches(shuffle="blocks"), 2 buffers', "large_blocks", "large_blocks", 1.1),
-    Task('batches(shuffle="blocks", evict=True)', "evicted_blocks", "small_blocks", 1.1, 32 * MIB),
+    Task('batches(shuffle="blocks", evict=True)', "evicted_blocks", "small_blocks", 1.1),
     Task("batches(shuffle=True)", "shuffled", "shuffled", 1.5),
     Task("batches(shuffle=True, evict=True)", "evicted_batches", "shuffled", 1.5, 32 * MIB),
     Task("gather(rows)", "gathered", "gathered", 1.5),

@@ -37,7 +37,7 @@ cd "$work" # away from the sources, so that the installed package is imported
 status=0
 # tests that are not thread-safe run once; so do hypothesis tests, whose threads would wait for a lock of hypothesis
 pytest -c "$root/pyproject.toml" -o cache_dir="$work/cache" --junit-xml "$work/junit.xml" --parallel-threads=4 \
-    --mark-hypothesis-as-unsafe "$only_newest" "$root/tests" | tee "$work/log" || status=1
+    --mark-hypothesis-as-unsafe "${only_newest[@]}" "$root/tests" | tee "$work/log" || status=1
 parallel=$(sed -n 's/^Collected \([0-9]*\) items to run in parallel$/\1/p' "$work/log")
 report pytest "$lane" "$work/junit.xml" "$parallel tests in 4 threads at once; $note; not 3.14t, whose sources could not be downloaded" || status=1
 exit $status

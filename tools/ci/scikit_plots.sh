@@ -77,7 +77,7 @@ build_host
 cd "$work"
 "$work/venv/bin/python" -c 'import scikitplot, scikitplot.memmap as m; assert scikitplot.__version__ == "host"; print(m.__file__)'
 "$work/venv/bin/pytest" -q -c "$root/pyproject.toml" -o cache_dir="$work/cache" --junit-xml "$work/junit.xml" \
-    "$only_newest" "${@:-$root/tests}" || status=1
+    "${only_newest[@]}" "${@:-$root/tests}" || status=1
 report pytest "Linux $(uname -m), CPython 3.13, in the tree of another project" "$work/junit.xml" \
     "built by a meson.build that defines py"
 exit $status

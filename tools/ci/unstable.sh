@@ -42,7 +42,7 @@ inside() {
 
 test_version() { # VERSION
     local python=/mnt/work/$1/bin/python status=0 wheel note tests=(/mnt/source/tests)
-    [ "$1" = 3.15 ] || tests+=("${only_newest/"$root"//mnt/source}")
+    [ "$1" = 3.15 ] || tests+=("${only_newest[@]/"$root"//mnt/source}")
     inside "python$1" -m venv "/mnt/work/$1"
     inside "$python" -m pip install 'pip>=25.3'
     if ! inside "$python" -m pip install --only-binary :all: numpy; then

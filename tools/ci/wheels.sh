@@ -24,7 +24,7 @@ test_wheel() { # VERSION CONSTRAINT...
         --group "$root/pyproject.toml:consumers" "$venv"/dist/*.whl
     cd "$work"
     "$venv/bin/python" -c 'import scikitplot.memmap as m, numpy; print(m.__file__, "NumPy", numpy.__version__)'
-    "$venv/bin/pytest" -q -c "$root/pyproject.toml" --junit-xml "$work/$version.xml" "$only_newest" "$root/tests"
+    "$venv/bin/pytest" -q -c "$root/pyproject.toml" --junit-xml "$work/$version.xml" "${only_newest[@]}" "$root/tests"
     report pytest "Linux $(uname -m), CPython $version" "$work/$version.xml" "wheel, ${*:-all newest}"
 }
 
