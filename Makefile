@@ -33,7 +33,7 @@ failures: $(VENV)/package $(VENV)/group-test
 	$(VENV)/bin/python tests/stress/failing_calls.py
 	$(VENV)/bin/python tests/stress/power_cuts.py
 	$(VENV)/bin/python tests/stress/memory_limits.py
-	tools/ci/file_systems.sh
+	tools/ci/file_systems.sh --all
 
 clean:
 	rm -rf $(VENV) build

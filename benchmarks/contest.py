@@ -71,7 +71,7 @@ def readable(duration: float) -> str:
     raise AssertionError
 
 
-FORM = "{:36}{:>9}  {:28}{:>9}{:>7}  {:8}{}"
+FORM = "{:36}{:>9}  {:28}{:>9}{:>7}  {:9}{}"
 
 
 def heading() -> str:

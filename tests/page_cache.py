@@ -49,10 +49,17 @@ def cold(path):
 
 
 def mapping_field(path, name):
-    """A line of /proc/self/smaps about the mapping of a file; what is set aside behind it does not count."""
+    """A line of /proc/self/smaps about the mapping of a file; what is set aside behind it does not count.
+
+    FUSE leaves a mapping split that was once advised or locked in parts: sizes are summed.
+    """
     text = Path("/proc/self/smaps").read_text(errors="replace")
-    (entry,) = re.findall(rf"^\S+ (?!---).*{re.escape(str(path))}\n((?:[A-Z].*\n)+)", text, re.MULTILINE)
-    return re.search(rf"^{name}:\s*(.*)$", entry, re.MULTILINE)[1]
+    entries = re.findall(rf"^\S+ (?!---).*{re.escape(str(path))}\n((?:[A-Z].*\n)+)", text, re.MULTILINE)
+    values = [re.search(rf"^{name}:\s*(.*)$", entry, re.MULTILINE)[1] for entry in entries]
+    if len(values) > 1 and values[0].endswith(" kB"):
+        return f"{sum(int(value.split()[0]) for value in values)} kB"
+    (value,) = values
+    return value
 
 
 def locked_bytes():

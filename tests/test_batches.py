@@ -307,7 +307,7 @@ def test_blocks_are_read_at_random_until_the_iterator_ends(make_file, access, fl
         assert advice() == flags
         found = iter(batches(mm, batch_size=64, shuffle="blocks", seed=5, evict=True, buffer_nbytes=1))
         next(found)
-        assert maps_of(path) > 1  # so that what a page fault maps ends with the block
+        assert maps_of(path) > 1 or not mm._region.reads_huge_pages  # what a page fault maps ends with its block
         found.close()
         assert maps_of(path) == 1
         assert advice() == flags

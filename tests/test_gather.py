@@ -185,6 +185,7 @@ with MemMap.open(sys.argv[2], dtype="<i8", shape=(-1, 512), access="random") as 
 """
 
 
+@pytest.mark.tells_others
 @pytest.mark.linux
 @pytest.mark.native
 def test_cold_rows_are_asked_for_together(run_unprivileged):

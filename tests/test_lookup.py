@@ -116,6 +116,7 @@ def test_take_refuses_what_numpy_does(table):
         table.take([0], 1, [])
 
 
+@pytest.mark.keeps_pages
 @pytest.mark.linux
 def test_numpy_take_reads_the_rows_asked_for_alone(make_file):
     path = cold(make_file(bytes(256 * PAGE)))

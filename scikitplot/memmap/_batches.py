@@ -134,7 +134,8 @@ class BlockReader:
     recently used, drops those that were read ahead instead, and then reads 128 KiB for each page that is missing.
 
     With `evict`, only the blocks of one group are: this splits the kernel's mapping, so that a page fault makes no more
-    resident than lies in its block. Otherwise it may be a huge page.
+    resident than lies in its block. Otherwise it may be a huge page. Where files are not read in huge pages, nothing is
+    split: FUSE would never join the parts again.
     """
 
     def __init__(
@@ -150,7 +151,8 @@ class BlockReader:
         self._requested = 0  # blocks of the group after it
         parts = [part for table in maps for part, _, _ in parts_of(table, 0, len(table))]
         self._files = [part._region for part in parts if part._region.info is not None]
-        self._elsewhere: Access = "normal" if evict else "random"
+        self._splits = evict and all(region.reads_huge_pages for region in self._files)
+        self._elsewhere: Access = "normal" if self._splits else "random"
         for region in self._files:
             region.switch_advice(region.access, self._elsewhere)
 
@@ -186,7 +188,7 @@ class BlockReader:
         while self._kept < group:
             for mm, start, stop in self._parts(self._kept, 0, self._order.group):
                 evict_rows(mm, start, stop)
-            if self._evict:
+            if self._splits:
                 self._advise(self._kept, "random", "normal")
                 self._advise(self._kept + 1, "normal", "random")
             self._kept += 1

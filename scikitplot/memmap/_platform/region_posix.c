@@ -322,6 +322,14 @@ int region_file_close(region_file file)
     return close((int)file) && errno != EINTR ? errno : 0; /* after EINTR it is closed all the same */
 }
 
+static int sync_mapping(void *address, size_t size, int flags)
+{
+    int failed;
+    do failed = msync(address, size, flags);
+    while (failed && errno == EINTR);
+    return failed ? errno : 0;
+}
+
 /* macOS: fsync and msync stop at the drive's cache, and network file systems have no more than those. */
 static int sync_to_disk(int fd)
 {
@@ -764,7 +772,6 @@ static int sync_range(region_file file, uint64_t offset, size_t size, unsigned i
 
 int region_flush(region_file file, uint64_t offset, void *address, size_t size, int wait)
 {
-    int failed;
     if (!size) return 0;
 #ifdef __linux__
     /* MS_ASYNC starts nothing on Linux */
@@ -773,9 +780,8 @@ int region_flush(region_file file, uint64_t offset, void *address, size_t size, 
     (void)offset;
 #endif
     widen(&address, &size);
-    do failed = msync(address, size, wait ? MS_SYNC : MS_ASYNC);
-    while (failed && errno == EINTR);
-    if (failed) return errno;
+    int error = sync_mapping(address, size, wait ? MS_SYNC : MS_ASYNC);
+    if (error) return error;
 #ifdef F_FULLFSYNC
     if (wait && file != REGION_NO_FILE) return sync_to_disk((int)file);
 #endif
@@ -919,9 +925,9 @@ int region_reads_huge_pages(const char *path)
     if (uname(&kernel) || sscanf(kernel.release, "%u.%u", &major, &minor) != 2) return 0;
     if (major < 5 || (major == 5 && minor < 18) || statfs(path, &fs)) return 0;
     /* tmpfs would fill holes with memory; FUSE may empty its page cache when the file is opened again; btrfs, which has no
-     * large folios yet, is faster by requests */
+     * large folios yet, is faster by requests; 9p, like FUSE, leaves a mapping split that once was */
     uint32_t kind = (uint32_t)fs.f_type;
-    return kind != TMPFS_MAGIC && kind != FUSE_SUPER_MAGIC && kind != BTRFS_SUPER_MAGIC;
+    return kind != TMPFS_MAGIC && kind != FUSE_SUPER_MAGIC && kind != BTRFS_SUPER_MAGIC && kind != V9FS_MAGIC;
 }
 
 typedef struct {
@@ -1029,11 +1035,12 @@ int region_evict(region_file file, uint64_t offset, void *address, size_t size, 
     else page_out(address, size);
     if (file == REGION_NO_FILE) return 0;
 #ifdef __linux__
-    if (shared && is_on_overlay((int)file) && msync(address, size, MS_SYNC)) return errno;
+    int error = shared && is_on_overlay((int)file) ? sync_mapping(address, size, MS_SYNC) : 0;
+    if (error) return error;
     /* only clean pages can be dropped, and pages whose write-back has failed count as clean */
-    int error = shared ? sync_range(file, first, size,
-                                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
-                       : 0;
+    if (shared)
+        error = sync_range(file, first, size,
+                           SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
     if (error && error != ENOSYS) return error;
 #endif
 #ifdef POSIX_FADV_DONTNEED
