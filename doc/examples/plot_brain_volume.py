@@ -14,11 +14,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import nibabel
 import numpy as np
-from nibabel.testing import data_path
 
 from scikitplot.memmap import MemMap
 
-path = Path(data_path, "anatomical.nii")
+path = Path(nibabel.__file__).parent / "tests" / "data" / "anatomical.nii"  # nibabel brings it along
 mm = MemMap.from_memmap(nibabel.load(path).dataobj.get_unscaled(), mode="r")
 print(mm)
 
