@@ -25,6 +25,7 @@ from scikitplot.memmap._limits import NO_SHARED_MAPPING
 sys.path.insert(0, str(Path(__file__).parent))  # for `import real_data`, which --import-mode=importlib does not offer
 
 import file_system
+import page_cache
 
 quiet = [hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile("dev", deadline=None, suppress_health_check=quiet)
@@ -338,6 +339,21 @@ def small_disk_of(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
     yield mount
     if os.path.ismount(folder):
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def on_overlay(small_disk_of: Callable[..., Path]) -> Iterator[Path]:
+    """The path of a file on overlayfs, as in a container: its pages are those of a file in a folder below."""
+    disk = small_disk_of("ext4", "32m")
+    merged, *layers = (disk / name for name in ("merged", "lower", "upper", "work"))
+    for folder in (merged, *layers):
+        folder.mkdir()
+    (disk / "lower" / "file").write_bytes(bytes(1 << 16))
+    page_cache.cold(disk / "lower" / "file")
+    options = ",".join(f"{folder.name}dir={folder}" for folder in layers)
+    subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", merged], check=True)
+    yield merged / "file"
+    subprocess.run(["umount", "--lazy", merged], check=True)
 
 
 class ThinDisk:

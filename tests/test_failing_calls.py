@@ -33,3 +33,8 @@ def test_a_file_that_is_only_open_for_appending_grows_in_the_right_place_or_not_
 ):
     said = run_program("programs/appending.py", small_disk_of(disk, "16m"))
     assert said.split() == (["changed", "changed", "True"] if disk == "ext4" else ["True"])
+
+
+def test_evict_on_overlayfs_goes_on_after_a_signal_and_loses_nothing(run_program, on_overlay, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(on_overlay.parent))  # there it writes back by another call
+    assert run_program("stress/failing_calls.py", "evict r+", timeout=600).endswith(", bad 0")

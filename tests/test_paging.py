@@ -2,7 +2,6 @@
 
 import errno
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -437,21 +436,6 @@ def test_much_anonymous_memory_is_in_large_pages_unless_the_access_is_random(run
 
 
 # --------------------------------------------------------------------------------------------------- file systems
-
-
-@pytest.fixture
-def on_overlay(small_disk_of):
-    """The path of a file on overlayfs, as in a container: its pages are those of a file in a folder below."""
-    disk = small_disk_of("ext4", "16m")
-    merged, *layers = (disk / name for name in ("merged", "lower", "upper", "work"))
-    for folder in (merged, *layers):
-        folder.mkdir()
-    (disk / "lower" / "file").write_bytes(bytes(PAGES * PAGE))
-    cold(disk / "lower" / "file")
-    layers = ",".join(f"{folder.name}dir={folder}" for folder in layers)
-    subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", merged], check=True)
-    yield merged / "file"
-    subprocess.run(["umount", "--lazy", merged], check=True)
 
 
 @pytest.mark.linux
