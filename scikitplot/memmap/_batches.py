@@ -17,10 +17,10 @@ from ._concat import ConcatMap, joined
 from ._core import MapCore
 from ._display import count, progress_bar, tqdm_class
 from ._layout import at_least
-from ._lean import FOLIO, LeanRows
+from ._lean import LeanRows
 from ._order import InOrder, Order, Shuffled, ShuffledBlocks
 from ._paging import PAGE_SIZE, consecutive, pages_of
-from ._reading import FOLIO_NBYTES, SMALL_WINDOW_NBYTES, WINDOW_NBYTES, ReadAhead
+from ._reading import FOLIO, FOLIO_NBYTES, SMALL_WINDOW_NBYTES, WINDOW_NBYTES, ReadAhead
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -25,7 +25,7 @@ from ._index cimport (
     BasicIndex, MAX_NDIM, clipped, locate, locate_scalar, parse,
 )
 from ._kernels cimport first_outside, gather_rows, read_rows, request_missing
-from .libregion cimport region_file, region_store
+from .libregion cimport REGION_NO_FILE, region_file, region_store
 from ._region cimport (
     Lease, Region, RESIZED, USERS_GONE, acquire, check_damage, is_closed, lease, map_file, release, unlock_after_fork,
     wait_for_pages,
@@ -395,7 +395,7 @@ cdef class MapCore:
 
     def _name(self):
         """Return what an error calls the map."""
-        return self.path or "anonymous memory"
+        return self.path or "anonymous"
 
     def _check_rows_are_contiguous(self, way_out="use mm.T, whose rows are"):
         if self.ndim_ > 1 and self.order == "F":
@@ -710,7 +710,7 @@ cdef class MapCore:
                 base, guard = (<Region>region).address, (<Region>region).guard.entry
                 offset, handle = (<Region>region).offset, handle_of(file)
                 with nogil:
-                    if not read_rows(handle, offset, length, nbytes // run, nbytes, indices, count, place):
+                    if handle == REGION_NO_FILE or not read_rows(handle, offset, length, nbytes // run, nbytes, indices, count, place):
                         gather_rows(base, length, nbytes // run, nbytes, indices, count, place, guard)
         finally:
             release(<Region>region)

@@ -317,15 +317,13 @@ cdef bint read_rows(
     region_file file, uint64_t offset, Py_ssize_t length, size_t stride, size_t nbytes, const int64_t *index,
     Py_ssize_t count, char *out,
 ) noexcept nogil:
-    """Read rows from a file, whose row 0 is at `offset`. Return whether it has all of them; REGION_NO_FILE has none."""
+    """Read rows from a file, whose row 0 is at `offset`. Return whether it has all of them."""
     cdef Py_ssize_t i
     cdef uint64_t row
     cdef size_t found
     for i in range(count):
         row = index[i] + (length if index[i] < 0 else 0)
-        if file == REGION_NO_FILE or region_file_read(file, offset + row * stride, out + i * nbytes, nbytes, &found):
-            return False
-        if found < nbytes:
+        if region_file_read(file, offset + row * stride, out + i * nbytes, nbytes, &found) or found < nbytes:
             return False
     return True
 

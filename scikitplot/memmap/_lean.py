@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._core import MapCore
 from ._paging import PAGE_SIZE, pages_of
-from ._reading import FOLIO_NBYTES
+from ._reading import FOLIO, FOLIO_NBYTES
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,15 +20,15 @@ if TYPE_CHECKING:
 
 RESIDENT_NBYTES = 1 << 25  # of the maps, that batches(evict=True) lets this process have
 MOST_FILES = 64  # open at once; some systems allow a process 256
-FOLIO = FOLIO_NBYTES // PAGE_SIZE
 AROUND = (1 << 16) // PAGE_SIZE  # pages that Linux maps around one that is touched (fault_around_bytes)
 
 
 class LeanRows:
     """Gathers rows of maps without mapping their pages: to touch one may make a huge page resident.
 
-    Rows are read from the file. Where it does not show what the map shows (mode "c"), or Windows does not say so, or if
-    too many files are open, rows are gathered from the map, and their pages evicted, a few at a time.
+    Rows are read from the file. If it does not show what the map shows (mode "c"), if it is not cached in huge pages
+    (and FUSE would empty its cache when it is opened), or if too many files are open, rows are gathered from the map,
+    and their pages evicted, a few at a time.
     """
 
     def __init__(self) -> None:
@@ -64,8 +63,8 @@ class LeanRows:
     def _file_of(self, mm: MapCore) -> File | None:
         """Return the file of a map, if its rows can be read there."""
         if mm not in self._files and len(self._files) < MOST_FILES:
-            shows_all = mm._region.shared and sys.platform != "win32"
-            self._files[mm] = mm._region.reopen_file() if shows_all else None
+            reads = mm._region.shared and mm._region.reads_huge_pages
+            self._files[mm] = mm._region.reopen_file() if reads else None
         return self._files.get(mm)
 
 

@@ -1271,7 +1271,8 @@ class MemMap(MapCore["_Scalar"]):
         self._region.check_damage()
         if self._mode.name in ("r", "c"):
             raise ValueError(
-                f'A map of mode {self._mode.name!r} cannot change its size: open the file with mode "r+" ({self.path})'
+                f"A map of mode {self._mode.name!r} cannot change its size: "
+                f'open the file with mode "r+" ({self._name()})'
             )
         if self.ndim == 0:
             raise ValueError(f"A map of no dimensions cannot change its size ({self._name()})")

@@ -8,12 +8,14 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from ._kernels import read_file
+from ._paging import PAGE_SIZE
 
 if TYPE_CHECKING:
     from ._paging import Runs
     from ._region import Region
 
-FOLIO_NBYTES = 1 << 21  # what Linux caches, maps and drops as one at most
+FOLIO_NBYTES = 1 << 21  # what Linux caches, maps and drops as one at most,
+FOLIO = FOLIO_NBYTES // PAGE_SIZE  # and in pages
 WINDOW_NBYTES = 1 << 25  # what is read ahead at a time,
 SMALL_WINDOW_NBYTES = 1 << 23  # and where memory is to be saved
 
