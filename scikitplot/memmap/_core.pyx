@@ -692,6 +692,7 @@ cdef class MapCore:
         cdef const char *base
         cdef region_file handle
         cdef uint64_t offset
+        cdef size_t row
         cdef fault_guard *guard
         cdef bint is_contiguous = self.ndim_ == 1 or self.order == "C"
         if (<Region>region).on_file and count * nbytes >= LONG_GATHER:
@@ -709,9 +710,11 @@ cdef class MapCore:
             else:
                 base, guard = (<Region>region).address, (<Region>region).guard.entry
                 offset, handle = (<Region>region).offset, handle_of(file)
+                row = nbytes // run
                 with nogil:
-                    if handle == REGION_NO_FILE or not read_rows(handle, offset, length, nbytes // run, nbytes, indices, count, place):
-                        gather_rows(base, length, nbytes // run, nbytes, indices, count, place, guard)
+                    if handle == REGION_NO_FILE or not read_rows(
+                            handle, offset, length, row, nbytes, indices, count, place):
+                        gather_rows(base, length, row, nbytes, indices, count, place, guard)
         finally:
             release(<Region>region)
         return check_damage(<Region>region)
