@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from page_cache import PAGE, cold
 
-from scikitplot.memmap import DamagedError, MemMap
+from scikitplot.memmap import DamagedError, MemMap, batches
 
 pytestmark = [pytest.mark.fuse, pytest.mark.thread_unsafe(reason="has one file system for all threads")]
 
@@ -264,6 +264,18 @@ def test_residency_evicts_nothing(mounted, mode, options):
             assert mm.residency().all()
         mm.evict()
         assert not mm.residency().any()
+
+
+@pytest.mark.parametrize("shuffle", [False, True, "blocks"])
+def test_batches_that_evict_leave_the_page_cache_alone(mounted, shuffle):
+    path = mounted().folder / "data.bin"
+    path.write_bytes(ROWS)
+    with MemMap.open(path, dtype="<u4", shape=ROWS.shape) as mm:
+        mm.prefetch(wait=True)
+        found = iter(batches(mm, batch_size=1, shuffle=shuffle, seed=0, evict=True))
+        first = next(found)
+        assert mm.residency().all()  # not only what was read again
+        assert np.array_equal(np.sort(np.concatenate([first, *found]), axis=0), ROWS)
 
 
 def test_direct_io_allows_no_shared_mapping_and_the_error_names_the_modes_that_work(mounted):
